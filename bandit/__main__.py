@@ -1,0 +1,5 @@
+"""python -m bandit is banditd."""
+
+from bandit.cli.main import main
+
+main()

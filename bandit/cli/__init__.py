@@ -1,0 +1,1 @@
+"""The commands: one module a verb. They convert arguments, call the rooms, print, and set the exit code."""

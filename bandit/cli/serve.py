@@ -1,0 +1,141 @@
+"""`banditd serve`: a server on one data folder."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bandit.settings import Settings
+
+
+def command(
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", envvar="BANDITD_DATA_DIR", help="The folder of the log and snapshots.")
+    ],
+    experiments: Annotated[
+        Path,
+        typer.Option("--experiments", envvar="BANDITD_EXPERIMENTS", help="The experiments file, or a folder of them."),
+    ],
+    listen: Annotated[
+        str, typer.Option("--listen", envvar="BANDITD_LISTEN", help="HOST:PORT (0: a free one) or unix:/path.")
+    ] = "127.0.0.1:50051",
+    workers: Annotated[
+        int, typer.Option("--workers", envvar="BANDITD_WORKERS", min=1, max=64, help="Serving processes.")
+    ] = 1,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            "--drain-seconds",
+            envvar="BANDITD_DRAIN_SECONDS",
+            min=0.5,
+            max=3600,
+            help="After SIGTERM, everything has stopped within this time.",
+        ),
+    ] = 10.0,
+    metrics_listen: Annotated[
+        str,
+        typer.Option(
+            "--metrics-listen", envvar="BANDITD_METRICS_LISTEN", help="HOST:PORT of /metrics and /health; empty: none."
+        ),
+    ] = "",
+    no_learner: Annotated[
+        bool, typer.Option("--no-learner", envvar="BANDITD_NO_LEARNER", help="Serve only; learn elsewhere or later.")
+    ] = False,
+    calls_in_flight_max: Annotated[
+        int,
+        typer.Option(
+            "--calls-in-flight-max",
+            envvar="BANDITD_CALLS_IN_FLIGHT_MAX",
+            min=1,
+            help="More calls at once than this, a worker, are refused as OVERLOADED.",
+        ),
+    ] = 1_000,
+    snapshots_kept: Annotated[
+        int,
+        typer.Option(
+            "--snapshots-kept", envvar="BANDITD_SNAPSHOTS_KEPT", min=1, max=1000, help="Snapshots kept an experiment."
+        ),
+    ] = 5,
+    log_level: Annotated[
+        str, typer.Option("--log-level", envvar="BANDITD_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="On exit, print one JSON object: the address and the exit code.")
+    ] = False,
+) -> None:
+    """Serves BanditService until SIGTERM or Ctrl-C; supervises its workers and its learner."""
+    # One BLAS thread: nothing here needs more, and a process with threads can't be forked safely.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from bandit.logs import LEVELS, configure
+
+    if log_level not in LEVELS:
+        raise typer.BadParameter(f"use one of {', '.join(LEVELS)}", param_hint="--log-level")
+    configure(log_level, process="supervisor")
+    address, code = _serve(
+        Settings(
+            data_dir=data_dir.absolute(),
+            experiments=experiments.absolute(),
+            listen=listen,
+            workers=workers,
+            drain_seconds=drain_seconds,
+            metrics_listen=metrics_listen,
+            learner=not no_learner,
+            calls_in_flight_max=calls_in_flight_max,
+            snapshots_kept=snapshots_kept,
+            log_level=log_level,
+        )
+    )
+    if as_json:
+        print(json.dumps({"address": address, "exit": code}))
+    raise typer.Exit(code)
+
+
+def _serve(settings: Settings) -> tuple[str, int]:
+    """Puts everything in place that a server needs, then supervises it."""
+    from bandit.process import FolderBusy, FolderLock
+    from bandit.serving import address, metrics
+
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FolderLock(settings.data_dir / "server.lock", "A server")
+    except (FolderBusy, OSError) as error:
+        _fail(str(error))
+    page = None
+    if settings.metrics_listen:
+        try:
+            page = address.host_port(settings.metrics_listen)
+        except address.BadAddress as error:
+            _fail(str(error))
+        # Before prometheus_client is imported anywhere.
+        metrics.prepare(settings.data_dir)
+
+    from bandit.eventlog.log import LogUnwritable, SchemaTooNew
+    from bandit.secret import BadKey, ensure_key
+    from bandit.serving.definitions import apply_file
+    from bandit.serving.supervisor import Supervisor
+
+    try:
+        ensure_key(settings.data_dir)
+        outcome = apply_file(settings.experiments, settings.data_dir)
+        for problem in outcome.problems:
+            print(problem, file=sys.stderr)
+        if outcome.problems:
+            _fail(f"{settings.experiments} is not in order; mend it and check it with: banditd check")
+        reserved = address.Reserved(settings.listen)
+    except (address.BadAddress, BadKey, LogUnwritable, SchemaTooNew, OSError) as error:
+        _fail(str(error))
+    if settings.workers > 1 and address.is_unix(settings.listen):
+        _fail("A Unix socket has one listener; leave --workers out, or listen on HOST:PORT")
+    # Imported before the first fork, so that children share them and start at once.
+    import bandit.serving.app
+    import bandit.serving.learner
+
+    return reserved.address, Supervisor(settings, lock, reserved, page).run()
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"banditd serve: {message}", file=sys.stderr)
+    raise typer.Exit(1)

@@ -1,0 +1,97 @@
+"""Decisions and rewards -> JoinedEvents, in an order that depends on the log alone.
+
+A decision closes at `at + window`; with `learn: on_reward` at its first primary reward or at `at + window`,
+whichever is first. The order is (closing time, decision seq). Nothing here reads a clock: an event may be
+emitted once log time has passed its closing time, whenever and wherever that is computed.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+
+from bandit.core.experiment import Experiment
+from bandit.core.records import Decision, JoinedEvent, Outcome, Position, Reward
+from bandit.core.rewards import AGGREGATES, clamp
+
+
+def closes_on_reward(experiment: Experiment, metric: str) -> bool:
+    """Whether a reward of `metric` closes its decision at once."""
+    return experiment.reward.learn == "on_reward" and metric == experiment.reward.metric
+
+
+def closing_us(experiment: Experiment, at_us: int, rewards: Iterable[Reward]) -> int:
+    """When a decision made at `at_us` closes, given its rewards in log order."""
+    end_us = at_us + experiment.reward.window_us
+    for reward in rewards:
+        if reward.at_us < end_us and closes_on_reward(experiment, reward.metric):
+            return reward.at_us
+    return end_us
+
+
+def join(
+    experiment: Experiment, decision: Decision, seq: int, at_us: int, rewards: Sequence[Reward]
+) -> JoinedEvent:
+    """The JoinedEvent of a closed decision.
+
+    `experiment` is the version that the decision carries; `rewards` are all of the decision's rewards in log
+    order, late ones included: a reward counts iff it arrived before the window's end, and no later than the
+    reward that closed the decision.
+    """
+    rule = experiment.reward
+    close_us = closing_us(experiment, at_us, rewards)
+    # A decision closed by its reward is emitted before its window ends, so metrics that come after it can't
+    # be part of the event: it would differ with the time of reading.
+    end_us = min(close_us + 1, at_us + rule.window_us)
+    in_time = [reward for reward in rewards if reward.at_us < end_us]
+    primary = [reward.value for reward in in_time if reward.metric == rule.metric]
+    metrics = {
+        name: AGGREGATES[metric.aggregate](values)
+        for name, metric in experiment.metrics.items()
+        if (values := [reward.value for reward in in_time if reward.metric == name])
+    }
+    value: float | None
+    if primary:
+        raw = AGGREGATES[rule.aggregate](primary)
+        value, outcome = clamp(raw, *rule.range), Outcome.REWARDED
+        clamped = value != raw
+    else:
+        value, clamped = rule.default_value, False
+        outcome = Outcome.UNREWARDED if value is None else Outcome.DEFAULTED
+    return JoinedEvent(Position(close_us, seq), at_us, decision, outcome, value, clamped, metrics)
+
+
+class Joiner:
+    """Joins in memory, for one process without a log file. Feed it in log order; it has no clock.
+
+    The event log does the same join with an index instead of a table of open decisions
+    (`bandit.eventlog.joined`); a property test holds the two equal.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Experiment, Decision, int, int, list[Reward]]] = {}
+        self._due: list[tuple[int, int, str]] = []
+
+    def decision(self, experiment: Experiment, decision: Decision, seq: int, at_us: int) -> None:
+        """Opens a decision."""
+        self._open[decision.decision_id] = (experiment, decision, seq, at_us, [])
+        heapq.heappush(self._due, (at_us + experiment.reward.window_us, seq, decision.decision_id))
+
+    def reward(self, decision_id: str, reward: Reward) -> None:
+        """Adds a reward; one for a decision that is not open is left out."""
+        if decision_id not in self._open:
+            return
+        experiment, _, seq, at_us, rewards = self._open[decision_id]
+        before = closing_us(experiment, at_us, rewards)
+        rewards.append(reward)
+        now = closing_us(experiment, at_us, rewards)
+        if now < before:
+            heapq.heappush(self._due, (now, seq, decision_id))
+
+    def closed(self, before_us: int) -> list[JoinedEvent]:
+        """All events that close strictly before `before_us` and were not returned yet, in order."""
+        events = []
+        while self._due and self._due[0][0] < before_us:
+            _, _, decision_id = heapq.heappop(self._due)
+            if decision_id in self._open:
+                experiment, decision, seq, at_us, rewards = self._open.pop(decision_id)
+                events.append(join(experiment, decision, seq, at_us, rewards))
+        return events

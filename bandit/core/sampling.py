@@ -1,0 +1,33 @@
+"""Ids -> uniform numbers -> an index: every random choice of the service, reproducible from the log.
+
+H is blake2b over length-prefixed parts. "arm" and "draw" are separate domains: were they one, the arm of a
+call without a subject would fix its draw, and every logged propensity would be false.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+_BITS = 53
+_SCALE = 2.0**-_BITS
+
+
+def uniform(domain: str, salt: bytes, *parts: str) -> float:
+    """A number in [0, 1) with 53 random bits that depends on nothing but the arguments."""
+    h = blake2b(digest_size=8)
+    for part in (domain.encode(), salt, *(part.encode() for part in parts)):
+        h.update(len(part).to_bytes(4, "big") + part)
+    return (int.from_bytes(h.digest(), "big") >> (64 - _BITS)) * _SCALE
+
+
+def draw(distribution: Sequence[float], u: float) -> int:
+    """The index that `u` in [0, 1) picks from the cumulative distribution. Never one of probability 0."""
+    cumulative = 0.0
+    last = 0
+    for index, probability in enumerate(distribution):
+        if probability > 0.0:
+            cumulative += probability
+            last = index
+            if u < cumulative:
+                return index
+    # The sum may round to just below 1; what is left over belongs to the last variant with support.
+    return last

@@ -1,0 +1,93 @@
+"""Consent, declaration, type and range of the signals of one call."""
+
+import math
+from collections.abc import Collection, Mapping
+
+from bandit.core.errors import Reason, Refused, refused_field
+from bandit.core.experiment import Signal
+from bandit.core.records import Features, FeatureValue
+
+OTHER = "other"
+"""What the model sees for a category outside a signal's declared `values`."""
+
+_TYPE_NAMES = {str: "category", float: "number", bool: "flag", tuple: "categories"}
+
+
+def admitted(
+    signals: Mapping[str, Signal] | None, raw: Mapping[str, FeatureValue | None], consents: Collection[str]
+) -> tuple[Features, int]:
+    """The signals that may be used and logged, as sent, and how many of them the model will see clamped.
+
+    `signals` is None where the experiment takes any. A raw value of None is one whose type was not set.
+    Signals without their consent are dropped unseen. Raises Refused: UNDECLARED_SIGNAL, MISSING_VALUE,
+    WRONG_TYPE, NON_FINITE_VALUE, or SIGNAL_OUT_OF_RANGE for a strict signal.
+    """
+    kept: dict[str, FeatureValue] = {}
+    clamped = 0
+    for name, value in raw.items():
+        signal = None
+        if signals is not None:
+            signal = signals.get(name)
+            if signal is None:
+                raise _undeclared(name, signals)
+            if signal.consent is not None and signal.consent not in consents:
+                continue
+        if value is None:
+            raise refused_field(
+                Reason.MISSING_VALUE,
+                f"context[{name}]",
+                f"Signal {name!r} has no value. Set text, number, flag or texts, or leave the signal out.",
+                signal=name,
+            )
+        if signal is not None and _TYPE_NAMES[type(value)] != signal.type:
+            raise _wrong_type(name, signal.type, _TYPE_NAMES[type(value)])
+        if type(value) is float and not math.isfinite(value):
+            raise refused_field(
+                Reason.NON_FINITE_VALUE,
+                f"context[{name}]",
+                f"Signal {name!r} is NaN or infinite. Send a finite number, or leave the signal out.",
+                signal=name,
+            )
+        if signal is not None and for_model(signal, value) != value:
+            if signal.strict:
+                raise _out_of_range(name, signal)
+            clamped += 1
+        kept[name] = value
+    return kept, clamped
+
+
+def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:
+    """What the model sees of a value: a number in its range, a category among its values or `other`."""
+    if signal.range is not None and type(value) is float:
+        low, high = signal.range
+        return min(max(value, low), high)
+    if signal.values is not None:
+        if isinstance(value, tuple):
+            return tuple(item if item in signal.values else OTHER for item in value)
+        return value if value in signal.values else OTHER
+    return value
+
+
+def _undeclared(name: str, signals: Mapping[str, Signal]) -> Refused:
+    known = ", ".join(list(signals)[:10]) or "none"
+    message = (
+        f"Signal {name!r} is not declared by the experiment (declared: {known}). Declare it in the "
+        "experiment file, or leave it out."
+    )
+    return refused_field(Reason.UNDECLARED_SIGNAL, f"context[{name}]", message, signal=name)
+
+
+def _wrong_type(name: str, expected: str, actual: str) -> Refused:
+    message = (
+        f"Signal {name!r} is declared as {expected} but came as {actual}. "
+        f"Send a {expected}; no type is converted."
+    )
+    return refused_field(
+        Reason.WRONG_TYPE, f"context[{name}]", message, signal=name, expected=expected, actual=actual
+    )
+
+
+def _out_of_range(name: str, signal: Signal) -> Refused:
+    right = f"{list(signal.range)}" if signal.range is not None else f"{list(signal.values or ())[:10]}"
+    message = f"Signal {name!r} is strict and outside {right}. Send a value inside, or drop strict."
+    return refused_field(Reason.SIGNAL_OUT_OF_RANGE, f"context[{name}]", message, signal=name, allowed=right)

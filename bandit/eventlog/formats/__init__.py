@@ -1,0 +1,1 @@
+"""What the event log can be exported as: one module a format."""

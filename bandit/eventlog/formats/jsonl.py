@@ -1,0 +1,32 @@
+"""JSON Lines: one event a line, complete and in log order, with the fields of `bandit.log.v1` by their names.
+
+Fields that are 0, false or empty are written too, so that every line of a kind has the same ones; bytes are
+base64.
+"""
+
+import json
+from collections.abc import Iterator
+
+from google.protobuf.json_format import MessageToDict
+
+from bandit.eventlog.codec import message_of
+from bandit.eventlog.log import EventLog
+
+
+def lines(log: EventLog) -> Iterator[str]:
+    """The events of the whole log, a line each, without line ends. Raises CorruptRecord, LogUnwritable."""
+    for event in log.events():
+        record = MessageToDict(
+            message_of(event.kind, event.record),
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+        row = {
+            "seq": event.seq,
+            "kind": event.kind,
+            "experiment_id": event.experiment_id,
+            "decision_id": event.decision_id,
+            "at_us": event.at_us,
+            "record": record,
+        }
+        yield json.dumps(row, separators=(",", ":"))

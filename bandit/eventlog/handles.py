@@ -1,0 +1,124 @@
+"""What one process has open of a log: two connections, the writers' lock, and the write-ahead log's file."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from bandit.eventlog import schema
+
+DATABASE_NAME = "events.db"
+LOCK_NAME = "writer.lock"
+
+
+CheckpointMode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint did: whether everything came over, and how much the write-ahead log holds."""
+
+    complete: bool
+    wal_bytes: int
+
+
+@dataclass(slots=True)
+class Handles:
+    """The open handles. Writing and reading have a connection each, so no read sees what isn't committed.
+
+    The write-ahead log is opened beside SQLite, to be synced: unlike the database and its `-shm` file, it
+    carries none of SQLite's locks, which closing any handle of those files would drop.
+    """
+
+    writer: sqlite3.Connection
+    reader: sqlite3.Connection
+    _path: Path
+    _wal_path: Path
+    _lock_fd: int
+    _wal_fd: int | None = None
+
+    @classmethod
+    def open(cls, data_dir: Path, *, create: bool) -> Self:
+        """Opens the log in `data_dir`. Raises OSError, sqlite3.Error, SchemaTooNew, LogUnwritable."""
+        path = data_dir / DATABASE_NAME
+        lock_fd = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        connections: list[sqlite3.Connection] = []
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
+            writer = schema.connect(path, create=create)
+            connections.append(writer)
+            schema.prepare(writer, path, create=create)
+            reader = schema.connect(path)
+            connections.append(reader)
+            _sync_folder(data_dir)
+            handles = cls(writer, reader, path, data_dir / f"{DATABASE_NAME}-wal", lock_fd)
+            # The kernel tells a write-back error to the descriptors that were open when it happened.
+            handles.wal_fd()
+            fcntl.flock(lock_fd, fcntl.LOCK_UN)
+            return handles
+        except BaseException:
+            for connection in connections:
+                connection.close()
+            os.close(lock_fd)
+            raise
+
+    @contextmanager
+    def writers_turn(self) -> Iterator[None]:
+        """Holds the writers' lock. The wait is fair, as SQLite's own, a sleep, is not."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def wal_fd(self) -> int | None:
+        """A descriptor of the write-ahead log's file; None if there is none, and so nothing to sync."""
+        try:
+            now = self._wal_path.stat()
+        except FileNotFoundError:
+            return None
+        if self._wal_fd is not None:
+            opened = os.fstat(self._wal_fd)
+            if (opened.st_dev, opened.st_ino) == (now.st_dev, now.st_ino):
+                return self._wal_fd
+            os.close(self._wal_fd)
+            self._wal_fd = None
+        self._wal_fd = os.open(self._wal_path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._wal_fd
+
+    def checkpoint(self, mode: CheckpointMode) -> Checkpoint:
+        """Brings the write-ahead log into the database; all modes but PASSIVE let the writers wait meanwhile.
+
+        For them, the caller keeps this process's other threads from writing. Raises sqlite3.Error, OSError.
+        """
+        # A connection of its own, so that reads and appends of this process go on meanwhile.
+        with closing(schema.connect(self._path)) as connection:
+            with nullcontext() if mode == "PASSIVE" else self.writers_turn():
+                busy, frames, done = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        return Checkpoint(not busy and frames == done, frames * page_bytes)
+
+    def close(self) -> None:
+        """Closes everything. The last one to leave a log brings its write-ahead log into the database."""
+        # Who opens the log meanwhile waits at the lock, not in SQLite's short sleep.
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self.reader.close()
+            self.writer.close()
+        finally:
+            os.close(self._lock_fd)
+            if self._wal_fd is not None:
+                os.close(self._wal_fd)
+                self._wal_fd = None
+
+
+def _sync_folder(data_dir: Path) -> None:
+    # A file whose name isn't in its folder yet is lost with the power, however often it was synced itself.
+    fd = os.open(data_dir, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,241 @@
+"""One transaction of the embedded log: items in, rows with their seq, time and checksum out.
+
+The caller holds the writers' lock, so that nobody else writes between reading the last row and committing.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+
+from bandit.core.errors import Refused
+from bandit.core.records import RewardStatus
+from bandit.eventlog import rewards
+from bandit.eventlog.chain import START, Row, checksum
+from bandit.eventlog.codec import TICK, decode_digest, decode_experiment, encode_experiment, encode_reward
+from bandit.eventlog.log import (
+    Clock,
+    Definition,
+    Item,
+    NewDecision,
+    NewExperiment,
+    NewReward,
+    Result,
+    RewardOutcome,
+    StoredDecision,
+)
+
+DefinitionOf = Callable[[str, int], Definition]
+
+# Each step of a statement releases and retakes the GIL, which costs more than the insert itself: so many rows
+# go into one. SQLite keeps a prepared statement a text, so there are only so many texts.
+_ROWS_PER_INSERT = 64
+_INSERTS = tuple(
+    "INSERT INTO events (seq, kind, experiment_id, decision_id, at_us, record, key, subject, version, "  # noqa: S608
+    f"closes_us, closes_seq, checksum) VALUES {','.join(['(?,?,?,?,?,?,?,?,?,?,?,?)'] * rows)} "
+    "ON CONFLICT DO NOTHING"
+    for rows in range(_ROWS_PER_INSERT + 1)
+)
+
+
+def write(
+    connection: sqlite3.Connection,
+    batch: Sequence[Item],
+    clock_us: Clock,
+    definition_of: DefinitionOf,
+    stored_decisions: Callable[[Sequence[str]], Mapping[str, StoredDecision]],
+) -> tuple[list[Result], list[Definition]]:
+    """Writes a batch as one transaction: its results, and the definitions that came into force.
+
+    Decision ids are not looked up beforehand: only a conflict rolls the transaction back, reads what is
+    there, and does it again without the conflicting ones, so that `seq` stays without gaps. Raises
+    sqlite3.Error, and whatever an item that can't be encoded raises; nothing is written then.
+    """
+    stored: Mapping[str, StoredDecision] | None = None
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            composed = _Transaction(connection, clock_us, definition_of, stored or {})
+            results = composed.results(batch)
+            if _insert(connection, composed.rows) == len(composed.rows):
+                connection.execute("COMMIT")
+                return results, composed.definitions
+        except BaseException:
+            # SQLite has rolled back by itself after a full disk or a failed write.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("ROLLBACK")
+        if stored is not None:
+            raise sqlite3.IntegrityError("rows conflict that are not decisions; the log was altered")
+        stored = stored_decisions(
+            [item.decision.decision_id for item in batch if isinstance(item, NewDecision)]
+        )
+
+
+class _Transaction:
+    """The rows of one transaction while it is put together: stamped, and chained to the one before."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock_us: Clock,
+        definition_of: DefinitionOf,
+        stored: Mapping[str, StoredDecision],
+    ) -> None:
+        self._connection = connection
+        self._definition_of = definition_of
+        self._stored = stored
+        last: tuple[int, int, bytes] | None = connection.execute(
+            "SELECT seq, at_us, checksum FROM events ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        self._seq, last_us, self._checksum = last or (0, 0, START)
+        # One stamp serves the batch; log time never runs backwards, whatever the clock does.
+        self._stamp_us = max(clock_us(), last_us)
+        self._new: dict[str, tuple[NewDecision, int]] = {}
+        self._rewarded: dict[str, rewards.RewardedDecision] = {}
+        self.rows: list[tuple[int | str | bytes | None, ...]] = []
+        self.definitions: list[Definition] = []
+
+    def results(self, batch: Sequence[Item]) -> list[Result]:
+        """What becomes of each item, in order."""
+        rewarded = {item.decision_id for item in batch if type(item) is NewReward}
+        if rewarded:
+            self._rewarded = rewards.load(self._connection, rewarded)
+        results: list[Result] = []
+        for item in batch:
+            if type(item) is NewDecision:
+                results.append(self._decision(item))
+            elif type(item) is NewReward:
+                results.append(self._reward(item))
+            elif type(item) is NewExperiment:
+                results.append(self._experiment(item))
+            else:
+                self._row("tick", "", "", TICK)
+                results.append(None)
+        return results
+
+    def _decision(self, item: NewDecision) -> StoredDecision | None:
+        decision = item.decision
+        decision_id = decision.decision_id
+        if decision_id in self._stored:
+            return self._stored[decision_id]
+        if decision_id in self._new:
+            first, seq = self._new[decision_id]
+            return StoredDecision(first.decision, decode_digest(first.record), seq, self._stamp_us)
+        seq = self._row(
+            "decision",
+            decision.experiment_id,
+            decision_id,
+            item.record,
+            subject=decision.subject or None,
+            version=decision.version,
+            closes_us=self._stamp_us + item.window_us,
+        )
+        self._new[decision_id] = item, seq
+        return None
+
+    def _reward(self, item: NewReward) -> RewardOutcome | Refused:
+        decision = self._rewarded_decision(item.decision_id)
+        if decision is None:
+            status = RewardStatus.UNKNOWN_DECISION
+            self._row("reward_unknown", "", item.decision_id, encode_reward(item, item.metric, status))
+            return RewardOutcome(status, "", item.metric)
+        experiment = self._definition(decision.experiment_id, decision.version).experiment
+        verdict = rewards.judge(decision, experiment, item, self._stamp_us)
+        if isinstance(verdict, Refused):
+            return verdict
+        if verdict.status is not RewardStatus.DUPLICATE:
+            self._row(
+                "reward",
+                decision.experiment_id,
+                item.decision_id,
+                encode_reward(item, verdict.metric, verdict.status),
+                key=verdict.key,
+                closes_us=self._stamp_us if verdict.closes else None,
+                closes_seq=decision.seq if verdict.closes else None,
+            )
+            decision.stored[verdict.key] = verdict.metric, item.value
+            decision.closed = decision.closed or verdict.closes
+        return RewardOutcome(verdict.status, decision.experiment_id, verdict.metric)
+
+    def _rewarded_decision(self, decision_id: str) -> rewards.RewardedDecision | None:
+        known = self._rewarded.get(decision_id)
+        if known is None and decision_id in self._new:
+            item, seq = self._new[decision_id]
+            known = rewards.RewardedDecision(
+                item.decision.experiment_id, item.decision.version, seq, self._stamp_us
+            )
+            self._rewarded[decision_id] = known
+        return known
+
+    def _experiment(self, item: NewExperiment) -> Definition:
+        latest = self._latest(item.experiment.id)
+        if latest is not None and latest.experiment.canonical_json() == item.experiment.canonical_json():
+            return latest
+        version = 1 if latest is None else latest.version + 1
+        salt = item.salt if latest is None else latest.salt
+        record = encode_experiment(item.experiment, version, salt)
+        seq = self._row("experiment", item.experiment.id, "", record, version=version)
+        definition = Definition(item.experiment, version, salt, seq)
+        self.definitions.append(definition)
+        return definition
+
+    def _latest(self, experiment_id: str) -> Definition | None:
+        for definition in reversed(self.definitions):
+            if definition.experiment.id == experiment_id:
+                return definition
+        row = self._connection.execute(
+            "SELECT record, seq FROM events WHERE kind = 'experiment' AND experiment_id = ? "
+            "ORDER BY version DESC LIMIT 1",
+            (experiment_id,),
+        ).fetchone()
+        return None if row is None else decode_experiment(*row)
+
+    def _definition(self, experiment_id: str, version: int) -> Definition:
+        for definition in self.definitions:
+            if definition.experiment.id == experiment_id and definition.version == version:
+                return definition
+        return self._definition_of(experiment_id, version)
+
+    def _row(
+        self,
+        kind: str,
+        experiment_id: str,
+        decision_id: str,
+        record: bytes,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        version: int | None = None,
+        closes_us: int | None = None,
+        closes_seq: int | None = None,
+    ) -> int:
+        """Adds a row and returns its seq; a row with a closing time but no decision's seq closes itself."""
+        self._seq = seq = self._seq + 1
+        if closes_us is not None and closes_seq is None:
+            closes_seq = seq
+        row: Row = (
+            seq,
+            kind,
+            experiment_id,
+            decision_id,
+            self._stamp_us,
+            record,
+            key,
+            subject,
+            version,
+            closes_us,
+            closes_seq,
+        )
+        self._checksum = checksum(self._checksum, row)
+        self.rows.append((*row, self._checksum))
+        return seq
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | str | bytes | None, ...]]) -> int:
+    """Inserts the rows that conflict with none, and returns how many those are."""
+    inserted = 0
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        some = rows[start : start + _ROWS_PER_INSERT]
+        inserted += connection.execute(_INSERTS[len(some)], list(chain.from_iterable(some))).rowcount
+    return inserted

@@ -1,0 +1,218 @@
+"""Tails the log, joins, learns and publishes: the learner without its process.
+
+It has no thread and no sleep: `step` does what is due and returns; the caller waits.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from bandit.core.records import ORIGIN, Position
+from bandit.eventlog.joined import next_due_us, read_joined
+from bandit.eventlog.log import Tick
+from bandit.eventlog.sqlite import SqliteEventLog
+from bandit.learning.fold import ModelFold
+from bandit.policies.model import IncompatibleModel, ModelSpec, vw_version
+from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
+from bandit.snapshots.store import SnapshotStore
+
+PUBLISH_EVERY_US: Final = 300_000
+"""Snapshots of one experiment are at least this far apart."""
+
+REST_AFTER_US: Final = 10_000_000
+"""Progress without anything learned (unrewarded events) is published this often, so that recovery stays short."""
+
+TICK_EVERY_US: Final = 200_000
+BATCH_EVENTS: Final = 500
+FOLDS_IN_MEMORY: Final = 256
+
+
+class Watch(Protocol):
+    """What the trainer tells whoever measures it."""
+
+    def learned(self, experiment_id: str, events: int) -> None:
+        """`events` were joined."""
+
+    def lag_us(self, lag_us: int) -> None:
+        """The oldest event that is due has waited this long."""
+
+    def published(self, experiment_id: str) -> None:
+        """A snapshot was published."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """One experiment: what shapes its model, how far its fold has come, and the fold while it is in memory."""
+
+    spec: ModelSpec
+    position: Position
+    due_us: int | None
+    fold: ModelFold | None = None
+    published_at_us: int = 0
+    published_position: Position = ORIGIN
+    used: int = 0
+
+
+class Trainer:
+    """All experiments of one data folder. One process, one thread."""
+
+    def __init__(
+        self, log: SqliteEventLog, store: SnapshotStore, *, clock_us: Callable[[], int], watch: Watch
+    ) -> None:
+        """No model is loaded before its experiment has something to learn."""
+        self._log = log
+        self._store = store
+        self._clock_us = clock_us
+        self._watch = watch
+        self._logger = structlog.get_logger("learner")
+        self._tracks: dict[str, _Track] = {}
+        self._definitions_seq = 0
+        self._tail_seq, _ = log.head()
+        self._ticked_us = 0
+        self._use = 0
+
+    def step(self, stopping: Callable[[], bool]) -> bool:
+        """Does what is due: new definitions, joined events, snapshots, a tick. True if more is due at once.
+
+        `stopping` is asked between experiments, so that a stop need not wait for all of them.
+        """
+        seq, at_us = self._log.head()
+        self._take_definitions()
+        touched = self._log.experiments_touched(self._tail_seq)
+        self._tail_seq = seq
+        for experiment_id in touched & self._tracks.keys():
+            track = self._tracks[experiment_id]
+            track.due_us = next_due_us(self._log, experiment_id, track.position)
+        more = False
+        for experiment_id, track in self._tracks.items():
+            if stopping():
+                return False
+            if track.due_us is not None and track.due_us < at_us:
+                more = self._learn(experiment_id, track, at_us) or more
+            self._publish_if_due(experiment_id, track)
+        self._report_lag()
+        self._tick_if_due(at_us)
+        self._unload()
+        return more
+
+    def finish(self) -> None:
+        """Publishes what is learned but not yet published, and frees all models."""
+        for experiment_id, track in self._tracks.items():
+            self._put_away(experiment_id, track)
+
+    def _take_definitions(self) -> None:
+        for definition in self._log.definitions(self._definitions_seq):
+            self._definitions_seq = definition.seq
+            experiment_id = definition.experiment.id
+            spec = ModelSpec.of(definition.experiment)
+            track = self._tracks.get(experiment_id)
+            if track is not None and track.spec == spec:
+                continue
+            if track is not None and track.fold is not None:
+                track.fold.close()
+            # A changed policy is learned from the log anew. Its snapshots stand behind the old policy's until it
+            # has caught up, and the server takes the one that has come furthest.
+            newest = next(self._usable(experiment_id, spec), None)
+            position = newest[1].position if newest is not None else ORIGIN
+            due_us = next_due_us(self._log, experiment_id, position)
+            self._tracks[experiment_id] = _Track(spec, position, due_us, published_position=position)
+
+    def _usable(self, experiment_id: str, spec: ModelSpec) -> Iterator[tuple[Path, Manifest]]:
+        """The snapshots of this spec that can be resumed from, newest first; damaged ones are discarded."""
+        head_seq, head_us = self._log.head()
+        for name in self._store.names(experiment_id):
+            if spec_of(name) != spec.digest:
+                continue
+            try:
+                folder, manifest = self._store.read(experiment_id, name)
+            except DamagedSnapshot as damage:
+                self._discard(experiment_id, name, damage)
+                continue
+            if manifest.position.seq > head_seq or manifest.position.closing_us >= head_us:
+                self._discard(experiment_id, name, "it is ahead of the log")
+            else:
+                yield folder, manifest
+
+    def _discard(self, experiment_id: str, name: str, why: object) -> None:
+        self._logger.warning("snapshot discarded", experiment_id=experiment_id, snapshot_id=name, why=str(why))
+        self._store.discard(experiment_id, name)
+
+    def _fold(self, experiment_id: str, track: _Track) -> ModelFold:
+        """The fold in memory: loaded from the snapshot that `position` came from, or started anew."""
+        self._use += 1
+        track.used = self._use
+        if track.fold is None:
+            for folder, manifest in self._usable(experiment_id, track.spec):
+                try:
+                    track.fold = ModelFold.resume(manifest, folder)
+                    break
+                except (IncompatibleModel, OSError) as error:
+                    self._discard(experiment_id, folder.name, error)
+            else:
+                track.fold = ModelFold.start(track.spec)
+            track.position = track.fold.position
+        return track.fold
+
+    def _learn(self, experiment_id: str, track: _Track, at_us: int) -> bool:
+        """Takes one batch of what closed before `at_us`; True if there is more."""
+        fold = self._fold(experiment_id, track)
+        events = read_joined(self._log, experiment_id, track.position, at_us, BATCH_EVENTS)
+        fold.take(events)
+        track.position = fold.position
+        track.due_us = next_due_us(self._log, experiment_id, track.position)
+        self._watch.learned(experiment_id, len(events))
+        return track.due_us is not None and track.due_us < at_us
+
+    def _publish_if_due(self, experiment_id: str, track: _Track) -> None:
+        fold = track.fold
+        if fold is None or track.position == track.published_position:
+            return
+        every_us = PUBLISH_EVERY_US if fold.learned or not fold.learns else REST_AFTER_US
+        # A clock that was set back must not stop publishing.
+        if not 0 <= self._clock_us() - track.published_at_us < every_us:
+            self._publish(experiment_id, track, fold)
+
+    def _publish(self, experiment_id: str, track: _Track, fold: ModelFold) -> None:
+        # A snapshot must never outrun the durable log.
+        self._log.sync()
+        manifest = fold.manifest(experiment_id, vw_version())
+        self._store.publish(manifest, fold.save if fold.learns else None)
+        fold.published(manifest.snapshot_id)
+        track.published_at_us = self._clock_us()
+        track.published_position = track.position
+        self._watch.published(experiment_id)
+        self._logger.debug(
+            "snapshot published",
+            experiment_id=experiment_id,
+            snapshot_id=manifest.snapshot_id,
+            joined=manifest.joined,
+        )
+
+    def _report_lag(self) -> None:
+        now = self._clock_us()
+        due = min((t.due_us for t in self._tracks.values() if t.due_us is not None), default=now)
+        self._watch.lag_us(max(0, now - due))
+
+    def _tick_if_due(self, at_us: int) -> None:
+        """When something is due and nothing newer was written, log time must be moved on to let it close."""
+        now = self._clock_us()
+        waits = any(t.due_us is not None and at_us <= t.due_us < now for t in self._tracks.values())
+        if waits and not 0 <= now - self._ticked_us < TICK_EVERY_US:
+            self._log.append([Tick()])
+            self._ticked_us = now
+
+    def _unload(self) -> None:
+        loaded = [(t.used, e) for e, t in self._tracks.items() if t.fold is not None]
+        for _, experiment_id in sorted(loaded)[: max(0, len(loaded) - FOLDS_IN_MEMORY)]:
+            self._put_away(experiment_id, self._tracks[experiment_id])
+
+    def _put_away(self, experiment_id: str, track: _Track) -> None:
+        """Frees a fold; what it learned stays in a snapshot."""
+        if track.fold is not None:
+            if track.position != track.published_position:
+                self._publish(experiment_id, track, track.fold)
+            track.fold.close()
+            track.fold = None

@@ -1,0 +1,35 @@
+"""A policy that predicts nothing: the presets that don't learn, and a learning one before its first
+snapshot.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from bandit.core.records import Features, Variant
+from bandit.policies.preset import Preset
+
+
+class ConstantPolicy:
+    """Explores over rewards that are the same whatever the context. Knows no model."""
+
+    snapshot_id = ""
+
+    def __init__(self, preset: Preset, options: Mapping[str, float], preferred: Sequence[str]) -> None:
+        """The first of the `preferred` variants that is eligible gets reward 1; the others, and all if none
+        is, 0.
+        """
+        self._preset = preset
+        self._options = options
+        self._preferred = preferred
+
+    def distribution(self, context: Features, variants: Sequence[Variant]) -> Sequence[float]:
+        """A probability a variant, in order."""
+        rewards = [0.0] * len(variants)
+        for wanted in self._preferred:
+            index = next((index for index, variant in enumerate(variants) if variant.id == wanted), None)
+            if index is not None:
+                rewards[index] = 1.0
+                break
+        return self._preset.explore(rewards, 0, self._options)
+
+    def close(self) -> None:
+        """Nothing to free."""

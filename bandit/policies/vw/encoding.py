@@ -1,0 +1,148 @@
+"""Contexts and variants -> Vowpal Wabbit's text, so that no text in them can be syntax.
+
+Namespaces: U the context, A the variant's id, F the variant's features. A token says its type, and equal
+tokens mean equal name, type and value:
+
+    recency:0.3121    a number, standardised (its value stands apart, so the token is the name)
+    channel=Web       a category             newbie?1   a flag
+    tags+sale         one of some categories
+
+Space, control characters, halves of surrogate pairs, `|` and `:` (VW's syntax), `=`, `?` and `+` (ours), and
+`%` are written as %HEX; and an empty text as %; so that the writing can be read back and is never ambiguous.
+Features stand in the order of their names: maps have none, and single precision sums depend on it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bandit.core.experiment import Signal
+from bandit.core.records import Features, FeatureValue, Variant
+from bandit.core.signals import for_model
+from bandit.policies.vw.scaling import Scaler
+
+_SYNTAX = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff|:=?+%]")
+_TYPES: Mapping[str, type] = {"number": float, "category": str, "flag": bool, "categories": tuple}
+_UNKNOWN: tuple[type, Signal | None] = (type(None), None)
+
+CACHED_TEXTS: Final = 4_096
+CACHED_TEXT_CHARACTERS: Final = 64
+
+
+class _Escapes(dict[str, str]):
+    """Text -> its escaped form; keeps short texts, as most come again."""
+
+    def __missing__(self, text: str) -> str:
+        escaped = _SYNTAX.sub(lambda found: f"%{ord(found[0]):X};", text) if text else "%;"
+        if len(text) <= CACHED_TEXT_CHARACTERS:
+            if len(self) >= CACHED_TEXTS:
+                self.clear()
+            self[text] = escaped
+        return escaped
+
+
+class Encoder:
+    """Writes the text that is predicted and learned from. Its output depends on its arguments and the
+    scalers' state alone.
+    """
+
+    def __init__(
+        self, signals: Mapping[str, Signal] | None, context_numbers: Scaler, variant_numbers: Scaler
+    ) -> None:
+        """`signals` are the declared ones, None where any is taken. The scalers are read here, and fed by
+        `observe`.
+        """
+        self._signals: dict[str, tuple[type, Signal | None]] | None = None
+        if signals is not None:
+            self._signals = {
+                # The signal itself only if its values are bounded.
+                name: (_TYPES[signal.type], signal if signal.range or signal.values else None)
+                for name, signal in signals.items()
+            }
+        self._context_numbers = context_numbers
+        self._variant_numbers = variant_numbers
+        self._escapes = _Escapes()
+        self._catalogue: Sequence[Variant] | None = None
+        self._catalogue_text = ""
+        self._catalogue_updates = 0
+
+    def observe(self, context: Features, variant: Variant) -> None:
+        """Takes the numbers of one event into the running figures."""
+        for name in sorted(context):
+            value = context[name]
+            if type(value) is float:
+                seen = self._seen(name, value)
+                if type(seen) is float:
+                    self._context_numbers.update(name, seen)
+        for name in sorted(variant.features):
+            value = variant.features[name]
+            if type(value) is float:
+                self._variant_numbers.update(name, value)
+
+    def question(self, context: Features, variants: Sequence[Variant]) -> str:
+        """The text that asks for a prediction of each of `variants`, in order."""
+        return self._context(context) + self._lines(variants)
+
+    def lesson(self, context: Features, variant: Variant, cost: float) -> str:
+        """The text that teaches what `variant` cost in this context.
+
+        One variant and a probability of 1 make it a plain regression on what was served; see `oracle`.
+        """
+        # Never with an exponent: VW reads -4e-196 as minus infinity.
+        return f"{self._context(context)}\n0:{cost:.9f}:1 {self._line(variant)}"
+
+    def _context(self, context: Features) -> str:
+        parts = ["shared |U"]
+        write = self._feature
+        numbers = self._context_numbers
+        for name in sorted(context):
+            seen = self._seen(name, context[name])
+            if seen is not None:
+                parts.append(write(name, seen, numbers))
+        return " ".join(parts)
+
+    def _seen(self, name: str, value: FeatureValue) -> FeatureValue | None:
+        """What the model sees of a signal; None for one that the definition no longer knows, or knows
+        otherwise.
+        """
+        if self._signals is None:
+            return value
+        kind, bounded = self._signals.get(name, _UNKNOWN)
+        if type(value) is not kind:
+            return None
+        return value if bounded is None else for_model(bounded, value)
+
+    def _lines(self, variants: Sequence[Variant]) -> str:
+        """The variants' lines, each after a line break. Those of a tuple, which can't change, are kept."""
+        updates = self._variant_numbers.updates
+        if variants is self._catalogue and updates == self._catalogue_updates:
+            return self._catalogue_text
+        text = "".join(["\n" + self._line(variant) for variant in variants])
+        if type(variants) is tuple:
+            self._catalogue = variants
+            self._catalogue_text = text
+            self._catalogue_updates = updates
+        return text
+
+    def _line(self, variant: Variant) -> str:
+        line = f"|A id={self._escapes[variant.id]}"
+        if not variant.features:
+            return line
+        numbers = self._variant_numbers
+        features = [self._feature(name, variant.features[name], numbers) for name in sorted(variant.features)]
+        return f"{line} |F {' '.join(features)}"
+
+    def _feature(self, name: str, value: FeatureValue, numbers: Scaler) -> str:
+        escapes = self._escapes
+        if type(value) is str:
+            return f"{escapes[name]}={escapes[value]}"
+        if type(value) is float:
+            return f"{escapes[name]}:{numbers.standard(name, value):.4f}"
+        if type(value) is bool:
+            return f"{escapes[name]}?{value:d}"
+        if type(value) is tuple:
+            # A list is a set to the model: a repeat says nothing new.
+            return " ".join([f"{escapes[name]}+{escapes[text]}" for text in dict.fromkeys(value)])
+        raise TypeError(
+            f"{name!r} is of type {type(value).__name__}; features are texts, floats, bools or tuples"
+        )

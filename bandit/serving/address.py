@@ -1,0 +1,108 @@
+"""Where a server listens: HOST:PORT or unix:/path, reserved by the supervisor, bound by the workers."""
+
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+RETRY_SECONDS: Final = 6.0
+"""The workers of a server that was killed end within 5 s; until then they hold its port."""
+
+_RETRY_EVERY_SECONDS: Final = 0.05
+
+
+class BadAddress(ValueError):
+    """The address can't be used. The message says why and what would be right."""
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """The parts of HOST:PORT; [HOST]:PORT for IPv6. Raises BadAddress."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise BadAddress(f"{address!r} is not an address; write HOST:PORT such as 127.0.0.1:50051, or unix:/path")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_unix(address: str) -> bool:
+    """Whether the address is a Unix socket."""
+    return address.startswith("unix:")
+
+
+class Reserved:
+    """An address that no other server has. Hold it for as long as workers may come and go."""
+
+    def __init__(self, address: str) -> None:
+        """Reserves; port 0 becomes a free one. Waits for a predecessor's workers to end. Raises BadAddress."""
+        self._socket: socket.socket | None = None
+        if is_unix(address):
+            self.address = _unix(address)
+        else:
+            self.address = self._tcp(address)
+
+    def _tcp(self, address: str) -> str:
+        host, port = host_port(address)
+        try:
+            family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        except OSError as error:
+            raise BadAddress(f"{host!r} can't be resolved: {error.strerror}; use 127.0.0.1 or a local name") from None
+        deadline = time.monotonic() + RETRY_SECONDS
+        while True:
+            # Without SO_REUSEPORT another server on this port shows itself; with it the workers can share.
+            probe = socket.socket(family, kind, proto)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(where)
+                where = probe.getsockname()
+                probe.close()
+                break
+            except OSError as error:
+                probe.close()
+                if time.monotonic() >= deadline or error.errno != 98:
+                    raise BadAddress(
+                        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose another --listen"
+                    ) from None
+                time.sleep(_RETRY_EVERY_SECONDS)
+        # Bound but never listening: the kernel sends it no connections, yet the port stays ours.
+        self._socket = socket.socket(family, kind, proto)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.bind(where)
+        shown = f"[{where[0]}]" if ":" in where[0] else where[0]
+        return f"{shown}:{where[1]}"
+
+    def close(self) -> None:
+        """Gives the address up, and removes a socket file."""
+        if self._socket is not None:
+            self._socket.close()
+        if is_unix(self.address):
+            Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Closes this process's copy, in a forked child."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _unix(address: str) -> str:
+    path = Path(address.removeprefix("unix:"))
+    if not path.is_absolute():
+        path = Path.cwd() / path
+    if len(os.fsencode(path)) > 107:
+        raise BadAddress(f"{path} is too long for a Unix socket (107 bytes); choose a shorter path")
+    if not path.parent.is_dir():
+        raise BadAddress(f"{path.parent} is not a folder; make it, or choose another path")
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"unix:{path}"
+    if not stat.S_ISSOCK(mode):
+        raise BadAddress(f"{path} exists and is not a socket; choose another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            # Nobody answers: left behind by a server that was killed.
+            path.unlink(missing_ok=True)
+            return f"unix:{path}"
+    raise BadAddress(f"{path} is in use by a running server; stop it, or choose another path")

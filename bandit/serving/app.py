@@ -1,0 +1,224 @@
+"""One serving process, composed: log, views, models, service, gRPC server, health. The only place that knows all.
+
+Everything gRPC is created here, after the fork.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from bandit.core import limits
+from bandit.eventlog.group_commit import GroupCommit
+from bandit.eventlog.log import LogUnwritable, NewDecision, NewReward
+from bandit.eventlog.sqlite import SqliteEventLog
+from bandit.logs import configure
+from bandit.secret import read_key
+from bandit.serving import components
+from bandit.serving.interceptors import Gate, Phase
+from bandit.serving.metrics import Metrics
+from bandit.serving.models import Models
+from bandit.serving.servicers import SERVICE, bandit_service
+from bandit.serving.service import Service
+from bandit.serving.views import Views
+from bandit.settings import Settings
+from bandit.snapshots.store import SnapshotStore
+
+REFRESH_SECONDS: Final = 0.1
+AGE_SECONDS: Final = 1.0
+REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Replies may be larger than requests: a batch's distributions and payloads."""
+
+
+def run(settings: Settings, index: int, address: str, lifeline: int, report: components.Report) -> None:
+    """Serves until SIGTERM, or until the supervisor is gone (`lifeline` reaches its end)."""
+    configure(settings.log_level, process=f"worker-{index}")
+    import uvloop
+
+    uvloop.run(_App(settings, address, report).serve(lifeline))
+
+
+class _App:
+    def __init__(self, settings: Settings, address: str, report: components.Report) -> None:
+        self._settings = settings
+        self._address = address
+        self._report = report
+        self._logger = structlog.get_logger("server")
+        self._views = Views()
+        self._models = Models(SnapshotStore(settings.data_dir, keep=settings.snapshots_kept))
+        self._metrics = Metrics(self._catalogue_of)
+        self._gate = Gate(settings.calls_in_flight_max)
+        self._health = health.aio.HealthServicer()
+        self._log_up = True
+        self._components_ns = 0
+        self._aged_s = 0.0
+
+    async def serve(self, lifeline: int) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_reader(lifeline, _vanish)
+        # Two handles on the log: the committer's belongs to its threads, the reader's to this loop.
+        reader = SqliteEventLog(self._settings.data_dir, create=False)
+        self._views.take(reader.definitions())
+        commit = GroupCommit(
+            SqliteEventLog(self._settings.data_dir, create=False),
+            lambda results: _deliver(loop, results),
+            on_state=lambda up: _soon(loop, self._log_state, up),
+            on_commit=self._metrics.committed,
+            on_sync=self._metrics.synced,
+        )
+        self._metrics.log_up(True)
+
+        def append(item: NewDecision | NewReward, durable: bool) -> "asyncio.Future[object]":
+            future: asyncio.Future[object] = loop.create_future()
+            commit.submit(future, item, durable=durable)
+            return future
+
+        service = Service(
+            views=self._views,
+            models=self._models,
+            append=append,
+            key=read_key(self._settings.data_dir),
+            metrics=self._metrics,
+        )
+        server = self._server(service)
+        await server.start()
+        self._gate.phase = Phase.SERVING
+        await self._publish_health()
+        self._report(components.LOG, True, "")
+        self._logger.info("serving", address=self._address, experiments=len(self._views))
+        refresher = asyncio.create_task(self._refresh(reader))
+        await stop.wait()
+        await self._drain(server)
+        refresher.cancel()
+        await asyncio.to_thread(commit.close)
+        self._logger.info("stopped")
+
+    def _server(self, service: Service) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
+                ("grpc.max_send_message_length", REPLY_BYTES_MAX),
+                ("grpc.so_reuseport", 1),
+            ]
+        )
+        server.add_generic_rpc_handlers((bandit_service(service, self._gate, self._metrics),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        # A Unix socket is its owner's alone.
+        mask = os.umask(0o177)
+        try:
+            server.add_insecure_port(self._address)
+        finally:
+            os.umask(mask)
+        return server
+
+    async def _drain(self, server: grpc.aio.Server) -> None:
+        """Calls in flight finish; later ones are refused; health says NOT_SERVING for good."""
+        self._gate.phase = Phase.DRAINING
+        self._logger.info("draining", in_flight=self._gate.in_flight)
+        await self._health.enter_graceful_shutdown()
+        # New calls must hear DRAINING from us, so the port stays open until those in flight are done.
+        deadline = time.monotonic() + self._settings.drain_seconds * 0.7
+        while self._gate.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await server.stop(grace=self._settings.drain_seconds * 0.1)
+
+    async def _refresh(self, reader: SqliteEventLog) -> None:
+        """Takes new definitions, snapshots and component states; a failure is logged and tried again."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                changed = self._views.take(reader.definitions(self._views.seq))
+                published = self._models.something_published()
+                for experiment_id in self._models.in_memory() if published else changed:
+                    view = self._views.find(experiment_id)
+                    if view is not None and self._models.refresh(view):
+                        self._logger.debug("policy changed", experiment_id=experiment_id)
+                await self._take_components()
+                self._report_age()
+            except Exception:
+                self._logger.exception("refresh failed")
+                await asyncio.sleep(AGE_SECONDS)
+                with contextlib.suppress(LogUnwritable):
+                    reader.reopen()
+
+    async def _take_components(self) -> None:
+        changed_ns = components.changed_ns(self._settings.data_dir)
+        if changed_ns != self._components_ns:
+            self._components_ns = changed_ns
+            await self._publish_health()
+
+    async def _publish_health(self) -> None:
+        """gRPC health by component; the service as a whole is well while this process can write the log."""
+        states = components.read_components(self._settings.data_dir)
+        for name, component in states.items():
+            if name != components.LOG:
+                await self._health.set(name, _serving(bool(component["ok"])))
+        for name in ("", SERVICE, components.LOG):
+            await self._health.set(name, _serving(self._log_up and self._gate.phase is Phase.SERVING))
+
+    def _log_state(self, up: bool) -> None:
+        self._log_up = up
+        self._metrics.log_up(up)
+        detail = "" if up else "the event log can't be written; see the server's log"
+        self._report(components.LOG, up, detail)
+        self._logger.log(20 if up else 40, "log writable again" if up else "log unwritable")
+        task = asyncio.get_running_loop().create_task(self._publish_health())
+        task.add_done_callback(lambda done: done.exception())
+
+    def _report_age(self) -> None:
+        now = time.time()
+        if now - self._aged_s < AGE_SECONDS:
+            return
+        self._aged_s = now
+        for experiment_id in self._models.in_memory():
+            position = self._models.position(experiment_id)
+            if position is not None:
+                self._metrics.snapshot_age(experiment_id, max(0.0, now - position.closing_us / 1e6))
+
+    def _catalogue_of(self, experiment_id: str) -> frozenset[str]:
+        view = self._views.find(experiment_id)
+        return frozenset(variant.id for variant in view.catalogue) if view is not None else frozenset()
+
+
+def _serving(well: bool) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+    return (
+        health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
+    )
+
+
+def _deliver(loop: asyncio.AbstractEventLoop, results: Sequence[tuple[object, object]]) -> None:
+    _soon(loop, _resolve, results)
+
+
+def _resolve(results: Sequence[tuple[object, object]]) -> None:
+    for future, result in results:
+        # A caller that gave up has cancelled its future; its event is in the log all the same.
+        if isinstance(future, asyncio.Future) and not future.done():
+            future.set_result(result)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        # The loop has ended, and with it everyone who waits.
+        return
+
+
+def _vanish() -> None:
+    """The supervisor is gone, so nobody would restart or stop this process. What was acknowledged is committed."""
+    os._exit(1)
+
+

@@ -1,0 +1,123 @@
+"""The policies that this process chooses with: loaded when first used, swapped when something newer is published,
+the least recently used ones unloaded.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from bandit.core.choose import Policy, View
+from bandit.core.distribution import BrokenDistribution, normalised
+from bandit.core.records import Position, Variant
+from bandit.policies.model import IncompatibleModel, ModelSpec, load_policy, untrained_policy
+from bandit.snapshots.manifest import DamagedSnapshot, spec_of
+from bandit.snapshots.store import MODEL, SnapshotStore
+
+POLICIES_IN_MEMORY: Final = 256
+_PROBE: Final = (Variant("probe"),)
+
+
+@dataclass(slots=True)
+class _Loaded:
+    policy: Policy
+    spec: ModelSpec
+    position: Position | None
+
+
+class Models:
+    """Experiment id -> the policy in force."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        """Loads nothing."""
+        self._store = store
+        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._generation = store.generation()
+        self._refused: set[str] = set()
+        self._logger = structlog.get_logger("models")
+
+    def policy(self, view: View) -> Policy:
+        """The policy of an experiment, loaded now if it is not in memory."""
+        experiment_id = view.experiment.id
+        loaded = self._loaded.get(experiment_id)
+        if loaded is None:
+            loaded = self._load(view, None)
+            self._loaded[experiment_id] = loaded
+            if len(self._loaded) > POLICIES_IN_MEMORY:
+                _, unused = self._loaded.popitem(last=False)
+                _close(unused.policy)
+        else:
+            self._loaded.move_to_end(experiment_id)
+        return loaded.policy
+
+    def refresh(self, view: View) -> bool:
+        """Takes a changed definition or a newer snapshot of an experiment in memory. True if the policy changed."""
+        experiment_id = view.experiment.id
+        loaded = self._loaded.get(experiment_id)
+        if loaded is None:
+            return False
+        fresh = self._load(view, loaded)
+        if fresh is loaded:
+            return False
+        self._loaded[experiment_id] = fresh
+        _close(loaded.policy)
+        return True
+
+    def something_published(self) -> bool:
+        """Whether any experiment has published since the last time this was asked."""
+        generation = self._store.generation()
+        changed = generation != self._generation
+        self._generation = generation
+        return changed
+
+    def in_memory(self) -> list[str]:
+        """The experiments whose policy is in memory."""
+        return list(self._loaded)
+
+    def position(self, experiment_id: str) -> Position | None:
+        """How far the snapshot in force has come; None without one."""
+        loaded = self._loaded.get(experiment_id)
+        return loaded.position if loaded is not None else None
+
+    def _load(self, view: View, current: _Loaded | None) -> _Loaded:
+        """The best that can be served: the snapshot that has come furthest, else an untrained policy."""
+        spec = ModelSpec.of(view.experiment)
+        if spec.learns:
+            for name in self._candidates(view.experiment.id, spec):
+                if current is not None and current.policy.snapshot_id == name:
+                    return current
+                loaded = self._tried(view, spec, name)
+                if loaded is not None:
+                    return loaded
+        if current is not None and current.spec == spec:
+            return current
+        return _Loaded(untrained_policy(spec), spec, None)
+
+    def _candidates(self, experiment_id: str, spec: ModelSpec) -> list[str]:
+        """Furthest first; at the same position the policy in force comes before the one that it replaces."""
+        names = [name for name in self._store.names(experiment_id) if name not in self._refused]
+        return sorted(names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == spec.digest), reverse=True)
+
+    def _tried(self, view: View, spec: ModelSpec, name: str) -> _Loaded | None:
+        """A snapshot once it has predicted soundly on a probe; None, and logged, if it can't."""
+        experiment_id = view.experiment.id
+        try:
+            folder, manifest = self._store.read(experiment_id, name)
+            trained = ModelSpec.from_json(manifest.spec)
+            policy = load_policy(trained, folder / MODEL, dict(manifest.state), name)
+            probe = view.catalogue or _PROBE
+            normalised(policy.distribution({}, probe), len(probe))
+            return _Loaded(policy, spec, manifest.position)
+        except (DamagedSnapshot, IncompatibleModel, BrokenDistribution, OSError) as error:
+            self._refused.add(name)
+            self._logger.error(
+                "snapshot refused", experiment_id=experiment_id, snapshot_id=name, reason=str(error)
+            )
+            return None
+
+
+def _close(policy: Policy) -> None:
+    close = getattr(policy, "close", None)
+    if close is not None:
+        close()

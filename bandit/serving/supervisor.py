@@ -1,0 +1,307 @@
+"""The parent of a server's processes: starts them, restarts them, stops them, and puts experiments in force.
+
+It is one thread and never creates a gRPC object, opens a lasting connection or keeps a file locked by SQLite: so
+forking a child from it is safe at any time, starts it within milliseconds, and shares its memory.
+
+Children hold the read end of a pipe, the lifeline, whose other end only the supervisor has: however it ends, they
+see the pipe end and go. Each child reports its components' health as lines on a pipe of its own.
+"""
+
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from bandit.eventlog.log import LogUnwritable
+from bandit.eventlog.sqlite import SqliteEventLog
+from bandit.process import FolderLock
+from bandit.serving import components
+from bandit.serving.address import Reserved
+from bandit.serving.definitions import apply_file, signature
+from bandit.settings import Settings
+
+LOOK_SECONDS: Final = 0.5
+"""How often the experiments file, the log's size and dead children are looked at."""
+
+BACKOFF_FIRST_SECONDS: Final = 0.1
+BACKOFF_MAX_SECONDS: Final = 20.0
+STEADY_SECONDS: Final = 30.0
+"""A child that lived this long is not failing in a loop; its next restart is immediate again."""
+
+Body = Callable[[int, components.Report], None]
+
+
+@dataclass(slots=True)
+class _Child:
+    """One supervised process. `pid` is 0 while it is down; `start_at` is when it may start again."""
+
+    name: str
+    body: Body
+    pid: int = 0
+    started_s: float = 0.0
+    start_at_s: float = 0.0
+    deaths: int = 0
+    reports: int = -1
+    heard: bytes = b""
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Supervisor:
+    """The processes of one data folder."""
+
+    def __init__(self, settings: Settings, lock: FolderLock, reserved: Reserved, page: tuple[str, int] | None) -> None:
+        """Forks nothing yet. `page` is the host and port of the metrics page, or None."""
+        self._settings = settings
+        self._lock = lock
+        self._reserved = reserved
+        self._selector = selectors.DefaultSelector()
+        self._lifeline_read, self._lifeline_write = os.pipe()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._stopping = False
+        self._logger = structlog.get_logger("supervisor")
+        self._signature = signature(settings.experiments)
+        self._problems: tuple[str, ...] = ()
+        self._written = ""
+        self._children = self._plan(page)
+
+    def run(self) -> int:
+        """Supervises until SIGTERM or SIGINT; returns the exit code."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._write_components()
+        looked_s = 0.0
+        while not self._stopping:
+            now = time.monotonic()
+            for child in self._children:
+                if not child.pid and now >= child.start_at_s:
+                    self._start(child)
+            self._wait(LOOK_SECONDS)
+            self._reap()
+            if time.monotonic() - looked_s >= LOOK_SECONDS:
+                looked_s = time.monotonic()
+                self._look()
+            self._write_components()
+        return self._stop()
+
+    def _plan(self, page: tuple[str, int] | None) -> list[_Child]:
+        settings, address = self._settings, self._reserved.address
+        workers = settings.workers
+
+        def worker(index: int) -> Body:
+            def body(lifeline: int, report: components.Report) -> None:
+                from bandit.serving import app
+
+                app.run(settings, index, address, lifeline, report)
+
+            return body
+
+        def learner(lifeline: int, report: components.Report) -> None:
+            from bandit.serving import learner as process
+
+            process.run(settings, lifeline, report)
+
+        def metrics_page(lifeline: int, report: components.Report) -> None:
+            from bandit.serving import page as process
+
+            del report
+            if page is not None:
+                process.run(page[0], page[1], settings.data_dir, lifeline)
+
+        children = [_Child(f"worker-{index}", worker(index)) for index in range(workers)]
+        if settings.learner:
+            children.append(_Child(components.LEARNER, learner))
+        if page is not None:
+            children.append(_Child("page", metrics_page))
+        return children
+
+    def _start(self, child: _Child) -> None:
+        read, write = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become(child, write)
+        os.close(write)
+        os.set_blocking(read, False)
+        child.pid, child.reports, child.heard = pid, read, b""
+        child.started_s = time.monotonic()
+        self._selector.register(read, selectors.EVENT_READ, child)
+        self._logger.info("child started", child=child.name, pid=pid)
+
+    def _become(self, child: _Child, reports: int) -> None:
+        """In the forked child: drop what is the parent's, run, and never return."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # Ctrl-C reaches the whole foreground group; the supervisor alone decides what it means.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            os.close(self._lifeline_write)
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._selector.close()
+            for other in self._children:
+                if other.reports >= 0:
+                    os.close(other.reports)
+            self._lock.forget()
+            self._reserved.forget()
+
+            def report(name: str, ok: bool, detail: str) -> None:
+                line = json.dumps({"name": name, "ok": ok, "detail": detail}) + "\n"
+                os.write(reports, line.encode())
+
+            child.body(self._lifeline_read, report)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _wait(self, timeout_s: float) -> None:
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is None:
+                os.read(self._wake_read, 4096)
+            else:
+                self._hear(key.data)
+
+    def _hear(self, child: _Child) -> None:
+        try:
+            heard = os.read(child.reports, 65_536)
+        except BlockingIOError:
+            return
+        if not heard:
+            self._selector.unregister(child.reports)
+            os.close(child.reports)
+            child.reports = -1
+            return
+        *lines, child.heard = (child.heard + heard).split(b"\n")
+        for line in lines:
+            state = json.loads(line)
+            child.states[state.pop("name")] = state
+
+    def _reap(self) -> None:
+        for child in self._children:
+            if not child.pid:
+                continue
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                self._buried(child, status)
+
+    def _buried(self, child: _Child, status: int) -> None:
+        now = time.monotonic()
+        child.deaths = 1 if now - child.started_s >= STEADY_SECONDS else child.deaths + 1
+        backoff_s = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** (child.deaths - 1))
+        if child.reports >= 0:
+            self._selector.unregister(child.reports)
+            os.close(child.reports)
+            child.reports = -1
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            from prometheus_client.multiprocess import mark_process_dead
+
+            mark_process_dead(child.pid)  # type: ignore[no-untyped-call]  # untyped upstream
+        child.pid, child.start_at_s, child.states = 0, now + backoff_s, {}
+        if not self._stopping:
+            self._logger.warning(
+                "child died",
+                child=child.name,
+                exit=os.waitstatus_to_exitcode(status),
+                restart_in_seconds=backoff_s,
+            )
+
+    def _look(self) -> None:
+        """The experiments file, then the log's size."""
+        settings = self._settings
+        try:
+            now = signature(settings.experiments)
+            if now != self._signature:
+                outcome = apply_file(settings.experiments, settings.data_dir)
+                # Kept only now, so that a file that could not be logged is tried again.
+                self._signature = now
+                self._problems = outcome.problems
+                for problem in outcome.problems:
+                    self._logger.error("experiments file refused; the old one stays", problem=problem)
+            log = SqliteEventLog(settings.data_dir, create=False)
+            try:
+                log.checkpoint_if_large()
+            finally:
+                log.close()
+        except (LogUnwritable, OSError) as error:
+            self._logger.error("log not writable by the supervisor", error=str(error))
+
+    def _write_components(self) -> None:
+        logs = [c.states[components.LOG] for c in self._children if components.LOG in c.states]
+        state: dict[str, dict[str, Any]] = {
+            components.LOG: next((s for s in logs if not s["ok"]), logs[0] if logs else {"ok": False, "detail": "starting"}),
+            components.EXPERIMENTS: {
+                "ok": not self._problems,
+                "detail": "\n".join(self._problems),
+                "file": str(self._settings.experiments),
+            },
+        }
+        if self._settings.learner:
+            learner = next(c for c in self._children if c.name == components.LEARNER)
+            up = bool(learner.pid)
+            state[components.LEARNER] = learner.states.get(
+                components.LEARNER, {"ok": up, "detail": "" if up else "down; it will be restarted"}
+            )
+        state["processes"] = {
+            "ok": all(child.pid for child in self._children),
+            "detail": "",
+            "supervisor": os.getpid(),
+            "address": self._reserved.address,
+            **{child.name: child.pid for child in self._children},
+        }
+        text = json.dumps(state)
+        if text != self._written:
+            try:
+                components.write_components(self._settings.data_dir, state)
+                self._written = text
+            except OSError as error:
+                self._logger.error("status not written", error=str(error))
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        del frame
+        if number != signal.SIGCHLD:
+            self._stopping = True
+
+    def _stop(self) -> int:
+        """Workers drain, then the learner publishes, then all are gone; whoever is late is killed."""
+        self._logger.info("stopping")
+        deadline = time.monotonic() + self._settings.drain_seconds
+        workers = [child for child in self._children if child.name.startswith("worker")]
+        others = [child for child in self._children if child not in workers]
+        # The last share of the time is the learner's.
+        self._end(workers, deadline - 0.15 * self._settings.drain_seconds)
+        self._end(others, deadline - 0.02 * self._settings.drain_seconds)
+        self._reserved.close()
+        self._logger.info("stopped")
+        return 0
+
+    def _end(self, children: list[_Child], deadline_s: float) -> None:
+        for child in children:
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
+        while any(child.pid for child in children) and time.monotonic() < deadline_s:
+            self._wait(min(0.05, max(0.0, deadline_s - time.monotonic())))
+            self._reap()
+        for child in children:
+            if child.pid:
+                self._logger.warning("child killed: it did not stop in time", child=child.name)
+                os.kill(child.pid, signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                child.pid = 0

@@ -1,0 +1,126 @@
+"""Snapshots on disk: DATA_DIR/snapshots/e-EXPERIMENT/SNAPSHOT_ID/{model.vw, manifest.json}.
+
+A snapshot is written into a folder aside, synced, and renamed once; readers see all of it or nothing.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
+
+MODEL: Final = "model.vw"
+_MANIFEST: Final = "manifest.json"
+_ASIDE: Final = ".aside-"
+_PUBLISHED: Final = "published"
+
+
+class SnapshotStore:
+    """The snapshots of one data folder. One process publishes; any number read."""
+
+    def __init__(self, data_dir: Path, *, keep: int = 5) -> None:
+        """`keep` (at least 1) is how many snapshots an experiment keeps."""
+        self._root = data_dir / "snapshots"
+        self._keep = keep
+
+    def publish(self, manifest: Manifest, write_model: Callable[[Path], None] | None) -> Manifest:
+        """Stores a snapshot and prunes old ones. `write_model` writes the model file to the path it is given.
+
+        Returns the manifest with the model's sum filled in. Raises OSError.
+        """
+        home = self._home(manifest.experiment_id)
+        home.mkdir(parents=True, exist_ok=True)
+        aside, final = home / f"{_ASIDE}{manifest.snapshot_id}", home / manifest.snapshot_id
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        if write_model is not None:
+            write_model(aside / MODEL)
+            _sync(aside / MODEL)
+            manifest = replace(manifest, model_sha256=_sum(aside / MODEL))
+        (aside / _MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        _sync(aside / _MANIFEST)
+        _sync(aside)
+        # The same position learned again after a crash has the same name and, by construction, the same model.
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        _sync(home)
+        self._prune(home, final.name)
+        self._announce()
+        return manifest
+
+    def names(self, experiment_id: str) -> list[str]:
+        """The ids of an experiment's snapshots, furthest first; nothing is opened or checked."""
+        names = (p.name for p in _folders(self._home(experiment_id)))
+        return sorted((name for name in names if not name.startswith(_ASIDE)), reverse=True)
+
+    def read(self, experiment_id: str, name: str) -> tuple[Path, Manifest]:
+        """A snapshot's folder and manifest, both checked. Raises DamagedSnapshot."""
+        folder = self._home(experiment_id) / name
+        try:
+            manifest = Manifest.from_json((folder / _MANIFEST).read_text(encoding="utf-8"))
+            if manifest.snapshot_id != name or manifest.experiment_id != experiment_id:
+                raise DamagedSnapshot("the manifest is another snapshot's")
+            if manifest.model_sha256 and _sum(folder / MODEL) != manifest.model_sha256:
+                raise DamagedSnapshot("the model file's sum does not match the manifest")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedSnapshot(f"the snapshot can't be read: {error}") from error
+        return folder, manifest
+
+    def discard(self, experiment_id: str, name: str) -> None:
+        """Removes a snapshot."""
+        shutil.rmtree(self._home(experiment_id) / name, ignore_errors=True)
+
+    def experiments(self) -> list[str]:
+        """The experiments that have a folder of snapshots."""
+        return sorted(unquote(p.name[2:]) for p in _folders(self._root) if p.name.startswith("e-"))
+
+    def generation(self) -> int:
+        """A number that changes whenever anything is published; cheap enough to ask ten times a second."""
+        try:
+            return (self._root / _PUBLISHED).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _home(self, experiment_id: str) -> Path:
+        # Quoted, and behind a prefix, so that no id can name a path.
+        return self._root / f"e-{quote(experiment_id, safe='')}"
+
+    def _prune(self, home: Path, published: str) -> None:
+        """Keeps the last snapshots of the spec just published, and the last one of each other spec."""
+        by_spec: dict[str, list[str]] = {}
+        for name in sorted((p.name for p in _folders(home)), reverse=True):
+            if not name.startswith(_ASIDE):
+                by_spec.setdefault(spec_of(name), []).append(name)
+        for spec, names in by_spec.items():
+            keep = self._keep if spec == spec_of(published) else 1
+            for name in names[keep:]:
+                shutil.rmtree(home / name, ignore_errors=True)
+
+    def _announce(self) -> None:
+        mark = self._root / _PUBLISHED
+        mark.touch()
+        os.utime(mark)
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _sum(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

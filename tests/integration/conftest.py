@@ -1,0 +1,100 @@
+"""A real `banditd serve`, as its users start it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READY_SECONDS_MAX = 60.0
+
+EXPERIMENTS = """
+experiments:
+  - id: spring-email
+    owner: growth@shop.example
+    variants:
+      - {id: no_email}
+      - {id: mens_email,   features: {merchandise: mens},   payload: {template: mens-spring}}
+      - {id: womens_email, features: {merchandise: womens}, payload: {template: womens-spring}}
+    baseline: no_email
+    signals:
+      recency:  {type: number, range: [1, 12], purpose: personalization}
+      channel:  {type: category, purpose: personalization}
+      mens:     {type: flag, purpose: personalization}
+      interests: {type: categories, purpose: personalization}
+      zip_code: {type: category, purpose: personalization, consent: marketing}
+    reward: {metric: visit, range: [0, 1], window: 10m, default: none, learn: on_reward}
+    metrics: {complaint: {range: [0, 1]}}
+  - id: own-variants
+    owner: growth@shop.example
+    variants: []
+    signals: open
+    reward: {metric: click}
+"""
+
+
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    give_up_s = time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < give_up_s and process.poll() is None:
+        for line in log.read_text().splitlines():
+            entry: Any = json.loads(line) if line.startswith("{") else {}
+            if entry.get("event") == "serving":
+                return str(entry["address"])
+        time.sleep(0.02)
+    raise AssertionError(f"the server is not ready (exit code {process.poll()}):\n{log.read_text()}")
+
+
+class Servers:
+    """The servers of one test; each has a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, listen: str) -> str:
+        """Starts one that listens there; answers with the address to call, once it serves."""
+        folder = self._folder / f"server-{len(self._started)}"
+        folder.mkdir()
+        experiments, log = folder / "experiments.yaml", folder / "log"
+        experiments.write_text(EXPERIMENTS)
+        command = [sys.executable, "-m", "bandit", "serve", "--listen", listen]
+        command += ["--data-dir", str(folder / "data"), "--experiments", str(experiments)]
+        with log.open("wb") as output:
+            self._started.append(subprocess.Popen(command, stdout=output, stderr=output))
+        return _address(self._started[-1], log)
+
+    def stop(self) -> None:
+        """Stops all that run."""
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            process.wait(30)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Starts servers; stops them in the end."""
+    all_of_them = Servers(tmp_path)
+    yield all_of_them
+    all_of_them.stop()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str]:
+    """The address of a server, once on loopback and once on a Unix socket."""
+    if request.param == "tcp":
+        yield servers.start("127.0.0.1:0")
+        return
+    # A socket's path has room for about 100 bytes; pytest's own folders may take more.
+    folder = tempfile.mkdtemp(prefix="banditd-", dir=os.environ.get("XDG_RUNTIME_DIR"))
+    try:
+        yield servers.start(f"unix:{folder}/s")
+    finally:
+        shutil.rmtree(folder)

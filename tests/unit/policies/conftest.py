@@ -1,0 +1,79 @@
+"""Events to learn from, made from a seed."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from bandit.core.records import (
+    Arm,
+    Decision,
+    Features,
+    JoinedEvent,
+    Outcome,
+    Position,
+    Source,
+    Stage,
+    Variant,
+)
+from bandit.policies.model import ModelSpec
+
+Happened = Callable[..., JoinedEvent]
+
+SIGNALS = {
+    "recency": {"type": "number", "range": [0, 12]},
+    "channel": {"type": "category", "values": ["Web", "Phone"]},
+    "newbie": {"type": "flag"},
+    "tags": {"type": "categories"},
+}
+
+
+@pytest.fixture(scope="session")
+def happened() -> Happened:
+    """Makes the joined event of one decision."""
+
+    def event(
+        context: Features,
+        variants: Sequence[Variant],
+        chosen: int,
+        reward: float | None,
+        *,
+        arm: Arm = Arm.TREATMENT,
+        seq: int = 1,
+    ) -> JoinedEvent:
+        even = [1.0 / len(variants)] * len(variants)
+        decision = Decision(
+            experiment_id="front-page",
+            version=1,
+            decision_id=f"d{seq}",
+            subject="",
+            context=context,
+            variants=variants,
+            call_variants=False,
+            distribution=even,
+            policy_distribution=even,
+            chosen=chosen,
+            arm=arm,
+            source=Source.LEARNED,
+            stage=Stage.FULL,
+            treatment_share=1.0,
+            snapshot_id="s1",
+        )
+        outcome = Outcome.UNREWARDED if reward is None else Outcome.REWARDED
+        return JoinedEvent(Position(seq, seq), seq, decision, outcome, reward, False, {})
+
+    return event
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Chance with a seed that stands in the output of a failing test."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def spec(define) -> ModelSpec:
+    """The spec of a small experiment with one signal of each type."""
+    return ModelSpec.of(define(signals=SIGNALS))

@@ -1,0 +1,427 @@
+"""Learners and policies: what is learned, what sharpens exploration, what is stored and what is refused."""
+
+import json
+import math
+
+import pytest
+
+from bandit.core.distribution import BrokenDistribution, normalised
+from bandit.core.records import Arm, Variant
+from bandit.policies.model import (
+    IncompatibleModel,
+    ModelSpec,
+    load_learner,
+    load_policy,
+    new_learner,
+    untrained_policy,
+    vw_version,
+)
+from bandit.policies.vw.workspace import Workspace
+
+LEARNING = ["squarecb", "epsilon_greedy"]
+VARIANTS = (
+    Variant("a", {"merchandise": "mens", "price": 10.0}),
+    Variant("b", {"merchandise": "womens", "price": 30.0}),
+    Variant("c"),
+)
+
+
+def context(rng):
+    return {
+        "recency": float(rng.randint(1, 12)),
+        "channel": rng.choice(["Web", "Phone"]),
+        "newbie": rng.random() < 0.5,
+        "tags": tuple(rng.sample(["x", "y", "z"], 2)),
+    }
+
+
+def best_for(features):
+    """The variant that is rewarded: it depends on the context."""
+    return 0 if features["channel"] == "Web" else 1
+
+
+def world(rng, happened, events, *, arm=Arm.TREATMENT, variants=VARIANTS):
+    for seq in range(1, events + 1):
+        features = context(rng)
+        chosen = rng.randrange(len(variants))
+        yield happened(features, variants, chosen, float(chosen == best_for(features)), arm=arm, seq=seq)
+
+
+def spec_of(define, **policy):
+    return ModelSpec.of(define(signals="open", policy=policy))
+
+
+def stored(learner, tmp_path):
+    path = tmp_path / "model.vw"
+    learner.save(path)
+    return path, json.loads(json.dumps(learner.state()))
+
+
+@pytest.mark.parametrize("preset", LEARNING)
+def test_what_the_context_calls_for_is_learned_and_served(define, happened, rng, preset):
+    spec = spec_of(define, preset=preset)
+    learner = new_learner(spec)
+    policy = learner.policy("live")
+    for event in world(rng, happened, 1500):
+        learner.learn(event)
+    for channel, best in (("Web", 0), ("Phone", 1)):
+        features = {**context(rng), "channel": channel}
+        rewards = learner.predict(features, VARIANTS)
+        assert rewards[best] == pytest.approx(1.0, abs=0.3)
+        distribution = policy.distribution(features, VARIANTS)
+        assert distribution[best] == max(distribution)
+        assert distribution[best] > 0.8
+    learner.close()
+
+
+def test_rewards_are_learned_on_the_scale_of_their_declared_range(define, happened, rng):
+    spec = ModelSpec.of(define(signals="open", reward={"metric": "visit", "range": [-10, 30]}))
+    learner = new_learner(spec)
+    for _ in range(300):
+        learner.learn(happened({}, VARIANTS, 0, 20.0))
+        learner.learn(happened({}, VARIANTS, 1, -10.0))
+        learner.learn(happened({}, VARIANTS, 2, 30.0))
+    assert learner.predict({}, VARIANTS) == pytest.approx([0.75, 0.0, 1.0], abs=0.05)
+    learner.close()
+
+
+def test_a_reward_of_an_earlier_range_counts_as_the_nearest_of_todays(spec, happened):
+    fingerprints = []
+    for best, worst in ((1.0, 0.0), (1e9, -5.0)):
+        learner = new_learner(spec)
+        for _ in range(5):
+            learner.learn(happened({}, VARIANTS, 0, best))
+            learner.learn(happened({}, VARIANTS, 1, worst))
+        fingerprints.append(learner.fingerprint())
+        learner.close()
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_numbers_of_variants_are_scaled_by_all_that_could_be_served(spec, happened):
+    learner = new_learner(spec)
+    for _ in range(30):
+        learner.learn(happened({}, VARIANTS, 0, 1.0))
+    count, mean, _ = learner.state()["variant_numbers"]["price"]
+    # In turn a, b and c, which has no price.
+    assert (count, mean) == (20, pytest.approx(20.0))
+    learner.close()
+
+
+def test_an_event_without_a_reward_is_refused(spec, happened):
+    learner = new_learner(spec)
+    with pytest.raises(ValueError, match="without a reward"):
+        learner.learn(happened({}, VARIANTS, 0, None))
+    learner.close()
+
+
+@pytest.mark.parametrize("preset", LEARNING)
+def test_before_the_first_snapshot_every_variant_is_equally_likely(define, preset):
+    policy = untrained_policy(spec_of(define, preset=preset))
+    assert policy.snapshot_id == ""
+    assert policy.distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    fresh = new_learner(spec_of(define, preset=preset))
+    assert fresh.policy("s").distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    fresh.close()
+
+
+def test_shadow_rows_do_not_sharpen_exploration(define, happened, rng):
+    spec = spec_of(define, preset="squarecb")
+    learner = new_learner(spec)
+    policy = learner.policy("s1")
+    for event in world(rng, happened, 5000, arm=Arm.CONTROL):
+        learner.learn(event)
+    untrained = untrained_policy(spec)
+    for channel in ("Web", "Phone"):
+        features = {**context(rng), "channel": channel}
+        explored = 1.0 - max(policy.distribution(features, VARIANTS))
+        assert explored == pytest.approx(1.0 - max(untrained.distribution(features, VARIANTS)), rel=0.1)
+        # They do teach what is good here.
+        rewards = learner.predict(features, VARIANTS)
+        assert rewards[best_for(features)] == max(rewards)
+    for event in world(rng, happened, 200):
+        learner.learn(event)
+    assert max(policy.distribution({**context(rng), "channel": "Web"}, VARIANTS)) > 0.9
+    learner.close()
+
+
+def test_a_live_policy_knows_what_was_just_learned_and_a_loaded_one_stays_as_it_was(
+    spec, happened, rng, tmp_path
+):
+    learner = new_learner(spec)
+    live = learner.policy("live")
+    before = live.distribution({"channel": "Web"}, VARIANTS)
+    for event in world(rng, happened, 300):
+        learner.learn(event)
+    path, state = stored(learner, tmp_path)
+    loaded = load_policy(spec, path, state, "s7")
+    after = live.distribution({"channel": "Web"}, VARIANTS)
+    assert after != before
+    assert loaded.snapshot_id == "s7"
+    assert loaded.distribution({"channel": "Web"}, VARIANTS) == after
+    for event in world(rng, happened, 300):
+        learner.learn(event)
+    assert loaded.distribution({"channel": "Web"}, VARIANTS) == after
+    live.close()
+    learner.learn(happened({}, VARIANTS, 0, 1.0))
+    learner.close()
+    loaded.close()
+
+
+def test_never_seen_few_and_many_variants_get_a_sound_distribution(spec, happened, rng):
+    learner = new_learner(spec)
+    policy = learner.policy("s1")
+    for event in world(rng, happened, 200):
+        learner.learn(event)
+    many = [
+        Variant(f"new {n}", {"price": float(n), "kind": f"k{n % 7}", "hot": n % 2 == 0}) for n in range(200)
+    ]
+    for variants in ([VARIANTS[1]], VARIANTS, [*VARIANTS, Variant("never seen")], many):
+        for _ in range(3):
+            assert sum(
+                normalised(policy.distribution(context(rng), variants), len(variants))
+            ) == pytest.approx(1)
+    learner.learn(happened(context(rng), many, 77, 1.0))
+    assert len(learner.predict(context(rng), many)) == 200
+    learner.close()
+
+
+def test_excluding_a_variant_does_not_change_what_is_predicted_of_the_others(spec, happened, rng):
+    learner = new_learner(spec)
+    for event in world(rng, happened, 200):
+        learner.learn(event)
+    features = context(rng)
+    everything = learner.predict(features, VARIANTS)
+    assert learner.predict(features, [VARIANTS[0], VARIANTS[2]]) == [everything[0], everything[2]]
+    assert learner.predict(features, VARIANTS) == everything
+    learner.close()
+
+
+def test_the_order_of_a_map_is_of_no_account(spec, happened, rng, tmp_path):
+    forwards, backwards = new_learner(spec), new_learner(spec)
+    for event in world(rng, happened, 50):
+        forwards.learn(event)
+        decision = event.decision
+        turned = [Variant(v.id, dict(reversed(v.features.items()))) for v in decision.variants]
+        features = dict(reversed(decision.context.items()))
+        backwards.learn(happened(features, turned, decision.chosen, event.reward, seq=event.position.seq))
+    assert forwards.fingerprint() == backwards.fingerprint()
+    forwards.close()
+    backwards.close()
+
+
+def test_numbers_are_told_apart_by_their_spread_not_their_size(define, happened, rng):
+    """A signal that runs from 1,000,000 to 1,000,012 teaches as well as one from 0 to 12."""
+    learner = new_learner(spec_of(define))
+    for seq in range(1500):
+        value = rng.uniform(0.0, 12.0)
+        learner.learn(happened({"age": 1e6 + value}, VARIANTS, 0, float(value > 6.0), seq=seq))
+        learner.learn(happened({"age": 1e6 + value}, VARIANTS, 1, float(value < 6.0), seq=seq))
+    young = learner.predict({"age": 1e6 + 1.0}, VARIANTS)
+    old = learner.predict({"age": 1e6 + 11.0}, VARIANTS)
+    assert young[1] - young[0] > 0.5
+    assert old[0] - old[1] > 0.5
+    learner.close()
+
+
+def test_values_outside_their_declaration_are_seen_clamped(spec, happened, rng):
+    learner = new_learner(spec)
+    for event in world(rng, happened, 300):
+        learner.learn(event)
+
+    def predicted(**features):
+        return learner.predict({**features}, VARIANTS)
+
+    assert predicted(recency=500.0) == predicted(recency=12.0)
+    assert predicted(channel="Fax") == predicted(channel="other") != predicted(channel="Web")
+    # What the definition no longer knows, or knows as another type, is not there.
+    assert predicted(shoe_size=9.0) == predicted(channel=3.0) == predicted()
+    learner.close()
+
+
+@pytest.mark.parametrize("costs", [[math.nan] * 3, [-0.5, math.inf, 0.0], [-0.5, -0.5], [], [0.0] * 4])
+def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(spec, monkeypatch, costs):
+    learner = new_learner(spec)
+    monkeypatch.setattr(Workspace, "predict", lambda self, text: costs)
+    with pytest.raises(BrokenDistribution):
+        learner.policy("s1").distribution({}, VARIANTS)
+    learner.close()
+
+
+def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch):
+    def fails(self, text):
+        raise RuntimeError("no")
+
+    learner = new_learner(spec)
+    monkeypatch.setattr(Workspace, "predict", fails)
+    with pytest.raises(BrokenDistribution, match="can't predict: no"):
+        learner.policy("s1").distribution({}, VARIANTS)
+    learner.close()
+
+
+def test_predicted_rewards_stay_on_the_unit_scale(spec, monkeypatch):
+    learner = new_learner(spec)
+    monkeypatch.setattr(Workspace, "predict", lambda self, text: [0.4, -3.0, -0.25])
+    assert learner.predict({}, VARIANTS) == [0.0, 1.0, 0.25]
+    learner.close()
+
+
+def test_extreme_values_leave_the_model_sound(define, happened, rng):
+    learner = new_learner(spec_of(define))
+    for value in (1e308, -1e308, 5e-324, 0.0, -0.0, 1e39, 1.0):
+        features = {"n": value, "t": "\x00|:\n ", "": "", "l": ("", "|", "\n")}
+        variants = [Variant("|A x:1\n", {"n": value, ":": "|"}), Variant("", {"": value})]
+        for chosen in (0, 1):
+            learner.learn(happened(features, variants, chosen, 1.0))
+        rewards = learner.predict(features, variants)
+        assert all(0.0 <= reward <= 1.0 for reward in rewards)
+    json.dumps(learner.state(), allow_nan=False)
+    learner.close()
+
+
+def test_a_model_of_another_version_of_vw_is_refused(spec, happened, tmp_path):
+    learner = new_learner(spec)
+    path, state = stored(learner, tmp_path)
+    with pytest.raises(IncompatibleModel, match=r"of Vowpal Wabbit 9\.10\.0, not"):
+        load_policy(spec, path, {**state, "vw_version": "9.10.0"}, "s1")
+    data = path.read_bytes()
+    version = vw_version().encode()
+    path.write_bytes(data.replace(version, version[:-1] + b"0", 1))
+    with pytest.raises(IncompatibleModel, match="of Vowpal Wabbit"):
+        load_learner(spec, path, state)
+    learner.close()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"vw": "--interactions UUA"},
+        {"vw": "--ignore_linear U"},
+        {"vw": "--sgd"},
+        {"vw": "--l2 1e-5"},
+        {"learning_rate": 0.3},
+        {"bits": 17},
+    ],
+)
+def test_a_model_made_with_other_options_is_refused(define, tmp_path, policy):
+    spec, other = spec_of(define), spec_of(define, **policy)
+    learner = new_learner(other)
+    path, state = stored(learner, tmp_path)
+    for load in (load_learner, lambda *given: load_policy(*given, "s1")):
+        with pytest.raises(IncompatibleModel, match="other options"):
+            load(spec, path, state)
+    # The file alone tells it too, but for what VW does not keep in it.
+    if policy != {"vw": "--l2 1e-5"}:
+        mine = new_learner(spec)
+        with pytest.raises(IncompatibleModel, match="other options"):
+            load_learner(spec, path, mine.state())
+        mine.close()
+    learner.close()
+
+
+def test_a_file_that_is_no_model_is_refused(spec, happened, rng, tmp_path):
+    learner = new_learner(spec)
+    for event in world(rng, happened, 20):
+        learner.learn(event)
+    path, state = stored(learner, tmp_path)
+    data = path.read_bytes()
+    garbled = data.replace(b" --cb_adf", b" x 9e99 dd", 1)
+    for broken in (b"", b"x", garbled, b"no model at all" * 20, data[:20], data[:100], bytes(len(data))):
+        path.write_bytes(broken)
+        with pytest.raises(IncompatibleModel):
+            load_policy(spec, path, state, "s1")
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_policy(spec, path, state, "s1")
+    learner.close()
+
+
+@pytest.mark.parametrize("key", ["events", "learned", "context_numbers", "variant_numbers", "vw_version"])
+def test_a_state_that_lacks_something_is_refused(spec, tmp_path, key):
+    learner = new_learner(spec)
+    path, state = stored(learner, tmp_path)
+    for broken in (
+        {k: v for k, v in state.items() if k != key},
+        {**state, key: "x"},
+        {**state, key: {"n": [1]}},
+    ):
+        with pytest.raises(IncompatibleModel):
+            load_learner(spec, path, broken)
+    learner.close()
+
+
+def test_presets_that_do_not_learn_have_a_policy_and_no_model(define):
+    uniform = ModelSpec.of(define(policy={"preset": "uniform"}))
+    assert not uniform.learns
+    assert untrained_policy(uniform).distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    with pytest.raises(ValueError, match="does not learn"):
+        new_learner(uniform)
+    fixed = untrained_policy(ModelSpec.of(define(policy={"preset": "fixed:b"}, baseline="a")))
+    assert fixed.distribution({}, VARIANTS) == [0.0, 1.0, 0.0]
+    assert fixed.distribution({}, [VARIANTS[2], VARIANTS[0]]) == [0.0, 1.0]
+    assert fixed.distribution({}, [Variant("x"), Variant("y")]) == [1.0, 0.0]
+    fixed.close()
+
+
+def test_a_spec_holds_what_shapes_the_model_and_nothing_else(define):
+    base = ModelSpec.of(define())
+    for unchanged in (
+        {"policy": {"floor": 0.2}},
+        {"variants": [{"id": "a"}, {"id": "z"}]},
+        {"baseline": "c"},
+        {"rollout": {"stage": "ramp", "percent": 5}},
+        {"reward": {"metric": "visit", "window": "3d", "default": "none"}},
+        {"owner": "someone else"},
+    ):
+        assert ModelSpec.of(define(**unchanged)) == base
+    declared = {"n": {"type": "number", "range": [0, 1]}}
+    specs = [base]
+    for changed in (
+        {"policy": {"preset": "epsilon_greedy"}},
+        {"policy": {"gamma_scale": 10}},
+        {"policy": {"vw": "-q UU"}},
+        {"signals": "open"},
+        {"signals": declared},
+        {"signals": {"n": {"type": "number"}}},
+        {"signals": {"n": {"type": "category"}}},
+        {"reward": {"metric": "visit", "range": [0, 5]}},
+    ):
+        specs.append(ModelSpec.of(define(**changed)))
+    assert len({spec.to_json() for spec in specs}) == len({spec.digest for spec in specs}) == len(specs)
+    sworn = {"n": {**declared["n"], "purpose": "p", "consent": "ads", "strict": True}}
+    assert ModelSpec.of(define(signals=sworn)) == ModelSpec.of(define(signals=declared))
+
+
+def test_a_stored_spec_comes_back_equal(define):
+    for changes in (
+        {},
+        {"signals": "open"},
+        {
+            "signals": {
+                "c": {"type": "categories", "values": ["x", "ü"]},
+                "n": {"type": "number", "range": [0, 9]},
+            }
+        },
+        {"policy": {"preset": "fixed:b"}},
+        {"policy": {"vw": "--cubic UUA"}},
+    ):
+        spec = ModelSpec.of(define(**changes))
+        again = ModelSpec.from_json(spec.to_json())
+        assert again == spec
+        assert (again.digest, len(again.digest)) == (spec.digest, 8)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 99}'])
+def test_a_spec_that_cannot_be_read_is_incompatible(text):
+    with pytest.raises(IncompatibleModel):
+        ModelSpec.from_json(text)
+
+
+def test_a_spec_of_another_format_preset_or_signal_is_incompatible(spec):
+    for old, new in (
+        ('"format":1', '"format":2'),
+        ("squarecb", "linucb"),
+        ('"type":"flag"', '"type":"enum"'),
+        ('"values"', '"valuez"'),
+    ):
+        with pytest.raises(IncompatibleModel):
+            ModelSpec.from_json(spec.to_json().replace(old, new))

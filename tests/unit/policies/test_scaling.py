@@ -1,0 +1,84 @@
+"""Numbers standardised online."""
+
+import json
+import math
+import statistics
+
+import pytest
+
+from bandit.policies.vw import scaling
+from bandit.policies.vw.scaling import Scaler
+
+
+def fed(values, name="x"):
+    scaler = Scaler()
+    for value in values:
+        scaler.update(name, value)
+    return scaler
+
+
+def test_values_are_told_by_their_distance_from_the_mean_in_standard_deviations(rng):
+    values = [rng.gauss(1e6, 2.5) for _ in range(2000)]
+    scaler = fed(values)
+    mean, deviation = statistics.fmean(values), statistics.pstdev(values)
+    for distance in (-2.5, -1.0, 0.0, 0.3, 2.0):
+        # Values over three deviations away are brought back, so the figures differ a little.
+        assert scaler.standard("x", mean + distance * deviation) == pytest.approx(distance, abs=0.25)
+
+
+def test_few_values_give_the_exact_mean_and_deviation():
+    scaler = fed([1.0, 2.0, 6.0])
+    assert scaler.standard("x", 5.0) == pytest.approx((5.0 - 3.0) / statistics.pstdev([1.0, 2.0, 6.0]))
+
+
+def test_an_unknown_number_and_one_that_never_varied_are_0():
+    assert Scaler().standard("x", 5.0) == 0.0
+    assert fed([0.1] * 1000).standard("x", 0.1) == 0.0
+    assert fed([0.1] * 1000).standard("x", 99.0) == 0.0
+
+
+def test_far_values_are_brought_back():
+    scaler = fed([0.0, 1.0])
+    for far in (1e9, math.inf, 1.7e308):
+        assert scaler.standard("x", far) == scaling.SPREAD
+        assert scaler.standard("x", -far) == -scaling.SPREAD
+
+
+def test_one_absurd_value_does_not_flatten_the_others(rng):
+    scaler = fed([rng.gauss(0.0, 1.0) for _ in range(100)])
+    before = scaler.standard("x", 1.0)
+    scaler.update("x", 1e12)
+    assert scaler.standard("x", 1.0) == pytest.approx(before, rel=0.1)
+
+
+def test_a_number_that_was_constant_for_long_may_still_begin_to_vary():
+    scaler = fed([0.0] * 100 + [50.0, 60.0, 40.0])
+    assert scaler.standard("x", 50.0) > 0.5
+
+
+def test_no_value_breaks_the_running_figures():
+    scaler = fed([math.nan, math.inf, -math.inf, 1e308, -1e308, 1e100, -1e100, 1.0])
+    for figures in scaler.state().values():
+        assert all(map(math.isfinite, figures))
+    assert math.isfinite(scaler.standard("x", math.nan))
+
+
+def test_a_stored_scaler_goes_on_exactly(rng):
+    values = [rng.lognormvariate(0.0, 2.0) for _ in range(300)]
+    whole = fed(values)
+    half = fed(values[:123])
+    resumed = Scaler.restored(json.loads(json.dumps(half.state())))
+    for value in values[123:]:
+        resumed.update("x", value)
+    assert resumed.state() == whole.state()
+    assert [resumed.standard("x", v) for v in values] == [whole.standard("x", v) for v in values]
+
+
+def test_endless_new_names_are_not_kept():
+    scaler = Scaler()
+    for index in range(scaling.NAMES + 10):
+        scaler.update(f"n{index}", 1.0)
+        scaler.update(f"n{index}", 2.0)
+    assert len(scaler.state()) == scaling.NAMES
+    assert scaler.standard(f"n{scaling.NAMES}", 2.0) == 0.0
+    assert scaler.standard("n0", 2.0) > 0.0

@@ -15,8 +15,8 @@ def wall_clock_ms() -> int:
 class TimeOrderedIds:
     """Makes ids that never go backwards within a process, whatever the clock does.
 
-    One a process: the 12 bits after the time count up from a random start within a millisecond, the last 62 are
-    random, so that processes never meet.
+    One a process: the 12 bits after the time count up from a random start within a millisecond, the last 62
+    are random, so that processes never meet.
     """
 
     def __init__(
@@ -43,5 +43,11 @@ class TimeOrderedIds:
             self._last_ms += 1
             self._count = itertools.count(1)
             count = 0
-        value = (self._last_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | count << 64 | 0b10 << 62 | random & (1 << 62) - 1
+        value = (
+            (self._last_ms & (1 << 48) - 1) << 80
+            | 0x7 << 76
+            | count << 64
+            | 0b10 << 62
+            | random & (1 << 62) - 1
+        )
         return str(UUID(int=value))

@@ -2,9 +2,25 @@
 
 import fcntl
 import os
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
+
+
+def end_with(lifeline: int) -> None:
+    """Ends this process as soon as no process holds the writing end of the pipe `lifeline`.
+
+    A thread waits for it, so that no work, however long, and no lock holds it up. Call it after a fork.
+    """
+
+    def wait() -> None:
+        while os.read(lifeline, 1):
+            pass
+        # Nobody would restart or stop this process any more. What was acknowledged is committed.
+        os._exit(1)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 class FolderBusy(RuntimeError):

@@ -36,7 +36,11 @@ def read_key(data_dir: Path) -> bytes:
     try:
         key = bytes.fromhex(text)
     except ValueError:
-        raise BadKey(f"The subject key is not hexadecimal; give {KEY_VARIABLE} {2 * _BYTES} hex digits.") from None
+        raise BadKey(
+            f"The subject key is not hexadecimal; give {KEY_VARIABLE} {2 * _BYTES} hex digits."
+        ) from None
     if len(key) != _BYTES:
-        raise BadKey(f"The subject key has {len(key)} bytes; give {KEY_VARIABLE} {_BYTES} bytes as hex digits.")
+        raise BadKey(
+            f"The subject key has {len(key)} bytes; give {KEY_VARIABLE} {_BYTES} bytes as hex digits."
+        )
     return key

@@ -12,18 +12,25 @@ from bandit.settings import Settings
 
 def command(
     data_dir: Annotated[
-        Path, typer.Option("--data-dir", envvar="BANDITD_DATA_DIR", help="The folder of the log and snapshots.")
+        Path,
+        typer.Option("--data-dir", envvar="BANDITD_DATA_DIR", help="The folder of the log and snapshots."),
     ],
     snapshots_kept: Annotated[
         int,
         typer.Option(
-            "--snapshots-kept", envvar="BANDITD_SNAPSHOTS_KEPT", min=1, max=1000, help="Snapshots kept an experiment."
+            "--snapshots-kept",
+            envvar="BANDITD_SNAPSHOTS_KEPT",
+            min=1,
+            max=1000,
+            help="Snapshots kept an experiment.",
         ),
     ] = 5,
     log_level: Annotated[
         str, typer.Option("--log-level", envvar="BANDITD_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
-    as_json: Annotated[bool, typer.Option("--json", help="On exit, print one JSON object: the exit code.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="On exit, print one JSON object: the exit code.")
+    ] = False,
 ) -> None:
     """Learns from the log of a server that runs with --no-learner, until SIGTERM or Ctrl-C."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,8 +41,6 @@ def command(
 
     if log_level not in LEVELS:
         raise typer.BadParameter(f"use one of {', '.join(LEVELS)}", param_hint="--log-level")
-    # Nobody holds the other end but this process: the lifeline lasts as long as it does.
-    lifeline, _ = os.pipe()
     settings = Settings(
         data_dir=data_dir.absolute(),
         experiments=data_dir,
@@ -50,7 +55,7 @@ def command(
     )
     code = 0
     try:
-        learner.run(settings, lifeline, lambda name, ok, detail: None)
+        learner.run(settings, lambda name, ok, detail: None)
     except (FolderBusy, LogUnwritable, SchemaTooNew, OSError) as error:
         typer.echo(f"banditd learn: {error}", err=True)
         code = 1

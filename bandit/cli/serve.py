@@ -2,25 +2,33 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from bandit.settings import Settings
 
+LOCK_WAIT_SECONDS: Final = 1.0
+"""A child of a server that was killed as it was forked holds the lock for some milliseconds more."""
+
 
 def command(
     data_dir: Annotated[
-        Path, typer.Option("--data-dir", envvar="BANDITD_DATA_DIR", help="The folder of the log and snapshots.")
+        Path,
+        typer.Option("--data-dir", envvar="BANDITD_DATA_DIR", help="The folder of the log and snapshots."),
     ],
     experiments: Annotated[
         Path,
-        typer.Option("--experiments", envvar="BANDITD_EXPERIMENTS", help="The experiments file, or a folder of them."),
+        typer.Option(
+            "--experiments", envvar="BANDITD_EXPERIMENTS", help="The experiments file, or a folder of them."
+        ),
     ],
     listen: Annotated[
-        str, typer.Option("--listen", envvar="BANDITD_LISTEN", help="HOST:PORT (0: a free one) or unix:/path.")
+        str,
+        typer.Option("--listen", envvar="BANDITD_LISTEN", help="HOST:PORT (0: a free one) or unix:/path."),
     ] = "127.0.0.1:50051",
     workers: Annotated[
         int, typer.Option("--workers", envvar="BANDITD_WORKERS", min=1, max=64, help="Serving processes.")
@@ -38,11 +46,16 @@ def command(
     metrics_listen: Annotated[
         str,
         typer.Option(
-            "--metrics-listen", envvar="BANDITD_METRICS_LISTEN", help="HOST:PORT of /metrics and /health; empty: none."
+            "--metrics-listen",
+            envvar="BANDITD_METRICS_LISTEN",
+            help="HOST:PORT of /metrics and /health; empty: none.",
         ),
     ] = "",
     no_learner: Annotated[
-        bool, typer.Option("--no-learner", envvar="BANDITD_NO_LEARNER", help="Serve only; learn elsewhere or later.")
+        bool,
+        typer.Option(
+            "--no-learner", envvar="BANDITD_NO_LEARNER", help="Serve only; learn elsewhere or later."
+        ),
     ] = False,
     calls_in_flight_max: Annotated[
         int,
@@ -56,7 +69,11 @@ def command(
     snapshots_kept: Annotated[
         int,
         typer.Option(
-            "--snapshots-kept", envvar="BANDITD_SNAPSHOTS_KEPT", min=1, max=1000, help="Snapshots kept an experiment."
+            "--snapshots-kept",
+            envvar="BANDITD_SNAPSHOTS_KEPT",
+            min=1,
+            max=1000,
+            help="Snapshots kept an experiment.",
         ),
     ] = 5,
     log_level: Annotated[
@@ -98,9 +115,11 @@ def _serve(settings: Settings) -> tuple[str, int]:
     from bandit.process import FolderBusy, FolderLock
     from bandit.serving import address, metrics
 
+    # Until there are children, there is nothing to drain.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FolderLock(settings.data_dir / "server.lock", "A server")
+        lock = FolderLock(settings.data_dir / "server.lock", "A server", wait_s=LOCK_WAIT_SECONDS)
     except (FolderBusy, OSError) as error:
         _fail(str(error))
     page = None
@@ -130,10 +149,12 @@ def _serve(settings: Settings) -> tuple[str, int]:
     if settings.workers > 1 and address.is_unix(settings.listen):
         _fail("A Unix socket has one listener; leave --workers out, or listen on HOST:PORT")
     # Imported before the first fork, so that children share them and start at once.
-    import bandit.serving.app
-    import bandit.serving.learner
 
     return reserved.address, Supervisor(settings, lock, reserved, page).run()
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(0)
 
 
 def _fail(message: str) -> NoReturn:

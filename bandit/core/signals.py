@@ -20,16 +20,18 @@ def admitted(
 
     `signals` is None where the experiment takes any. A raw value of None is one whose type was not set.
     Signals without their consent are dropped unseen. Raises Refused: UNDECLARED_SIGNAL, MISSING_VALUE,
-    WRONG_TYPE, NON_FINITE_VALUE, or SIGNAL_OUT_OF_RANGE for a strict signal.
+    WRONG_TYPE, NON_FINITE_VALUE, or SIGNAL_OUT_OF_RANGE for a strict signal. Whatever order a map comes in, a
+    range is judged only once every signal is declared and of its type.
     """
+    if signals is not None and not raw.keys() <= signals.keys():
+        raise _undeclared(min(raw.keys() - signals.keys()), signals)
     kept: dict[str, FeatureValue] = {}
     clamped = 0
+    out_of_range = None
     for name, value in raw.items():
         signal = None
         if signals is not None:
-            signal = signals.get(name)
-            if signal is None:
-                raise _undeclared(name, signals)
+            signal = signals[name]
             if signal.consent is not None and signal.consent not in consents:
                 continue
         if value is None:
@@ -50,9 +52,11 @@ def admitted(
             )
         if signal is not None and for_model(signal, value) != value:
             if signal.strict:
-                raise _out_of_range(name, signal)
+                out_of_range = out_of_range or _out_of_range(name, signal)
             clamped += 1
         kept[name] = value
+    if out_of_range is not None:
+        raise out_of_range
     return kept, clamped
 
 
@@ -74,7 +78,7 @@ def _undeclared(name: str, signals: Mapping[str, Signal]) -> Refused:
         f"Signal {name!r} is not declared by the experiment (declared: {known}). Declare it in the "
         "experiment file, or leave it out."
     )
-    return refused_field(Reason.UNDECLARED_SIGNAL, f"context[{name}]", message, signal=name)
+    return refused_field(Reason.UNDECLARED_SIGNAL, f"context[{name}]", message, signal=name, declared=known)
 
 
 def _wrong_type(name: str, expected: str, actual: str) -> Refused:

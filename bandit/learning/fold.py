@@ -1,7 +1,7 @@
 """A fold with a position: joined events -> model and summary.
 
-Live learning, recovery after a crash, `verify`, and offline replay all drive this class; only where the events
-come from, and where snapshots go, differs.
+Live learning, recovery after a crash, `verify`, and offline replay all drive this class; only where the
+events come from, and where snapshots go, differs.
 """
 
 from collections.abc import Iterable

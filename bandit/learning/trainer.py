@@ -23,7 +23,7 @@ PUBLISH_EVERY_US: Final = 300_000
 """Snapshots of one experiment are at least this far apart."""
 
 REST_AFTER_US: Final = 10_000_000
-"""Progress without anything learned (unrewarded events) is published this often, so that recovery stays short."""
+"""Progress without anything learned (unrewarded events) is published this often; recovery stays short."""
 
 TICK_EVERY_US: Final = 200_000
 BATCH_EVENTS: Final = 500
@@ -45,7 +45,7 @@ class Watch(Protocol):
 
 @dataclass(slots=True)
 class _Track:
-    """One experiment: what shapes its model, how far its fold has come, and the fold while it is in memory."""
+    """One experiment: what shapes its model, how far its fold has come, the fold while it is loaded."""
 
     spec: ModelSpec
     position: Position
@@ -113,8 +113,8 @@ class Trainer:
                 continue
             if track is not None and track.fold is not None:
                 track.fold.close()
-            # A changed policy is learned from the log anew. Its snapshots stand behind the old policy's until it
-            # has caught up, and the server takes the one that has come furthest.
+            # A changed policy is learned from the log anew. Its snapshots stand behind the old policy's until
+            # it has caught up, and the server takes the one that has come furthest.
             newest = next(self._usable(experiment_id, spec), None)
             position = newest[1].position if newest is not None else ORIGIN
             due_us = next_due_us(self._log, experiment_id, position)
@@ -137,7 +137,9 @@ class Trainer:
                 yield folder, manifest
 
     def _discard(self, experiment_id: str, name: str, why: object) -> None:
-        self._logger.warning("snapshot discarded", experiment_id=experiment_id, snapshot_id=name, why=str(why))
+        self._logger.warning(
+            "snapshot discarded", experiment_id=experiment_id, snapshot_id=name, why=str(why)
+        )
         self._store.discard(experiment_id, name)
 
     def _fold(self, experiment_id: str, track: _Track) -> ModelFold:

@@ -21,7 +21,9 @@ def host_port(address: str) -> tuple[str, int]:
     """The parts of HOST:PORT; [HOST]:PORT for IPv6. Raises BadAddress."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise BadAddress(f"{address!r} is not an address; write HOST:PORT such as 127.0.0.1:50051, or unix:/path")
+        raise BadAddress(
+            f"{address!r} is not an address; write HOST:PORT such as 127.0.0.1:50051, or unix:/path"
+        )
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -34,7 +36,7 @@ class Reserved:
     """An address that no other server has. Hold it for as long as workers may come and go."""
 
     def __init__(self, address: str) -> None:
-        """Reserves; port 0 becomes a free one. Waits for a predecessor's workers to end. Raises BadAddress."""
+        """Reserves; port 0 becomes a free one. Waits for a predecessor's workers. Raises BadAddress."""
         self._socket: socket.socket | None = None
         if is_unix(address):
             self.address = _unix(address)
@@ -46,7 +48,9 @@ class Reserved:
         try:
             family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         except OSError as error:
-            raise BadAddress(f"{host!r} can't be resolved: {error.strerror}; use 127.0.0.1 or a local name") from None
+            raise BadAddress(
+                f"{host!r} can't be resolved: {error.strerror}; use 127.0.0.1 or a local name"
+            ) from None
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             # Without SO_REUSEPORT another server on this port shows itself; with it the workers can share.
@@ -61,7 +65,8 @@ class Reserved:
                 probe.close()
                 if time.monotonic() >= deadline or error.errno != 98:
                     raise BadAddress(
-                        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose another --listen"
+                        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose "
+                        "another --listen"
                     ) from None
                 time.sleep(_RETRY_EVERY_SECONDS)
         # Bound but never listening: the kernel sends it no connections, yet the port stays ours.
@@ -92,17 +97,21 @@ def _unix(address: str) -> str:
         raise BadAddress(f"{path} is too long for a Unix socket (107 bytes); choose a shorter path")
     if not path.parent.is_dir():
         raise BadAddress(f"{path.parent} is not a folder; make it, or choose another path")
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return f"unix:{path}"
-    if not stat.S_ISSOCK(mode):
-        raise BadAddress(f"{path} exists and is not a socket; choose another path")
-    with socket.socket(socket.AF_UNIX) as probe:
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
         try:
-            probe.connect(str(path))
-        except OSError:
-            # Nobody answers: left behind by a server that was killed.
-            path.unlink(missing_ok=True)
+            mode = path.stat().st_mode
+        except FileNotFoundError:
             return f"unix:{path}"
-    raise BadAddress(f"{path} is in use by a running server; stop it, or choose another path")
+        if not stat.S_ISSOCK(mode):
+            raise BadAddress(f"{path} exists and is not a socket; choose another path")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                # Nobody answers: left behind by a server that was killed.
+                path.unlink(missing_ok=True)
+                return f"unix:{path}"
+        if time.monotonic() >= deadline:
+            raise BadAddress(f"{path} is in use by a running server; stop it, or choose another path")
+        time.sleep(_RETRY_EVERY_SECONDS)

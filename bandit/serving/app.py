@@ -1,4 +1,4 @@
-"""One serving process, composed: log, views, models, service, gRPC server, health. The only place that knows all.
+"""One serving process, composed: log, views, models, service, gRPC server, health. Only it knows all.
 
 Everything gRPC is created here, after the fork.
 """
@@ -26,8 +26,8 @@ from bandit.serving import components
 from bandit.serving.interceptors import Gate, Phase
 from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
-from bandit.serving.servicers import SERVICE, bandit_service
 from bandit.serving.service import Service
+from bandit.serving.servicers import SERVICE, bandit_service
 from bandit.serving.views import Views
 from bandit.settings import Settings
 from bandit.snapshots.store import SnapshotStore
@@ -38,12 +38,12 @@ REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Replies may be larger than requests: a batch's distributions and payloads."""
 
 
-def run(settings: Settings, index: int, address: str, lifeline: int, report: components.Report) -> None:
-    """Serves until SIGTERM, or until the supervisor is gone (`lifeline` reaches its end)."""
+def run(settings: Settings, index: int, address: str, report: components.Report) -> None:
+    """Serves until SIGTERM."""
     configure(settings.log_level, process=f"worker-{index}")
     import uvloop
 
-    uvloop.run(_App(settings, address, report).serve(lifeline))
+    uvloop.run(_App(settings, address, report).serve())
 
 
 class _App:
@@ -56,20 +56,19 @@ class _App:
         self._models = Models(SnapshotStore(settings.data_dir, keep=settings.snapshots_kept))
         self._metrics = Metrics(self._catalogue_of)
         self._gate = Gate(settings.calls_in_flight_max)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # set only where grpc.aio is
         self._log_up = True
         self._components_ns = 0
         self._aged_s = 0.0
 
-    async def serve(self, lifeline: int) -> None:
+    async def serve(self) -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_reader(lifeline, _vanish)
         # Two handles on the log: the committer's belongs to its threads, the reader's to this loop.
         reader = SqliteEventLog(self._settings.data_dir, create=False)
         self._views.take(reader.definitions())
-        commit = GroupCommit(
+        commit: GroupCommit[asyncio.Future[object]] = GroupCommit(
             SqliteEventLog(self._settings.data_dir, create=False),
             lambda results: _deliver(loop, results),
             on_state=lambda up: _soon(loop, self._log_state, up),
@@ -193,9 +192,7 @@ class _App:
 
 
 def _serving(well: bool) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
-    return (
-        health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
-    )
+    return health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, results: Sequence[tuple[object, object]]) -> None:
@@ -218,7 +215,5 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: obj
 
 
 def _vanish() -> None:
-    """The supervisor is gone, so nobody would restart or stop this process. What was acknowledged is committed."""
+    """The supervisor is gone, so nobody would restart or stop this process. What was acknowledged is safe."""
     os._exit(1)
-
-

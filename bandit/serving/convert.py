@@ -17,7 +17,6 @@ from bandit.core.experiment import id_problem
 from bandit.core.records import Decision, FeatureValue, Source, Variant
 from bandit.v1 import bandit_pb2 as pb
 
-
 M = TypeVar("M", bound=Message)
 
 
@@ -98,7 +97,7 @@ def choose_call(request: pb.ChooseRequest) -> ChooseCall:
 
 
 def call_variants(request: pb.ChooseRequest) -> list[Variant]:
-    """The variants that came with the call. Raises Refused DUPLICATE_VARIANT_ID, MISSING_VALUE, NON_FINITE_VALUE."""
+    """The variants of the call. Raises Refused DUPLICATE_VARIANT_ID, MISSING_VALUE, NON_FINITE_VALUE."""
     seen: set[str] = set()
     variants = []
     for index, variant in enumerate(request.variants):
@@ -127,12 +126,17 @@ def reward_call(request: pb.RewardRequest) -> RewardCall:
         if text:
             _check_id(field, text)
     if not request.HasField("value"):
-        raise refused_field(Reason.MISSING_VALUE, "value", "The reward has no value. Set value; 0 is a value.")
+        raise refused_field(
+            Reason.MISSING_VALUE, "value", "The reward has no value. Set value; 0 is a value."
+        )
     if not isfinite(request.value):
         raise refused_field(
             Reason.NON_FINITE_VALUE, "value", "The reward is NaN or infinite. Send a finite number."
         )
-    observed_at_us = request.observed_at.ToMicroseconds() if request.HasField("observed_at") else None
+    observed_at_us = None
+    if request.HasField("observed_at"):
+        # Not judged, so not ToMicroseconds(), which raises outside the years 1 to 9999; the log clamps.
+        observed_at_us = request.observed_at.seconds * 1_000_000 + request.observed_at.nanos // 1_000
     return RewardCall(request.decision_id, request.value, request.reward_id, observed_at_us, request.metric)
 
 
@@ -186,7 +190,7 @@ def _features(index: int, variant: pb.Variant) -> dict[str, FeatureValue]:
             raise refused_field(
                 Reason.MISSING_VALUE,
                 field,
-                f"Feature {name!r} of variant {variant.id!r} has no value. Set one, or leave the feature out.",
+                f"Feature {name!r} of variant {variant.id!r} has no value. Set one, or leave it out.",
                 variant_id=variant.id,
                 feature=name,
             )

@@ -1,4 +1,4 @@
-"""The experiments file -> experiment events: what is in force is what the log says, and this alone writes it."""
+"""The experiments file -> experiment events: in force is what the log says, and this alone writes it."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.experiment_file import Loaded, load
 
 SALT_BYTES: Final = 16
+
+Signature = tuple[tuple[str, int, int, int], ...]
+"""What tells whether an experiments file was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,16 @@ def _apply(loaded: Loaded, log: SqliteEventLog) -> int:
 
 
 def _stopped(experiment: Experiment) -> Experiment:
-    """What an experiment becomes when it is taken out of the file: closed and learned, serving the baseline."""
-    rollout = Rollout(stage=Stage.STOPPED, percent=experiment.rollout.percent, holdout_percent=experiment.rollout.holdout_percent)
+    """What an experiment becomes when it is taken out of the file: still learned, serving the baseline."""
+    rollout = Rollout(
+        stage=Stage.STOPPED,
+        percent=experiment.rollout.percent,
+        holdout_percent=experiment.rollout.holdout_percent,
+    )
     return experiment.model_copy(update={"rollout": rollout})
 
 
-def signature(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+def signature(path: Path) -> Signature:
     """Changes whenever the file, or a file of the folder, does."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = []

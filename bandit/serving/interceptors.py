@@ -1,4 +1,4 @@
-"""What surrounds every call: the gate (starting, draining, overload), refusals, unknown errors, counts, one log line."""
+"""What surrounds every call: the gate, refusals, unknown errors, counts, one log line."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -50,7 +50,7 @@ class Gate:
 
 
 def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpoint:
-    """`handle` with everything around it, as a gRPC method on bytes. `method` is its name in logs and metrics."""
+    """`handle` with everything around it, as a gRPC method on bytes. `method` names it in metrics."""
     logger = structlog.get_logger("calls")
 
     async def call(body: bytes, rpc: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:

@@ -1,7 +1,5 @@
-"""The learner as a process of its own: it waits, steps the trainer, and ends when told or orphaned."""
+"""The learner as a process of its own: it waits, steps the trainer, and ends when told."""
 
-import os
-import select
 import signal
 import time
 from typing import Final
@@ -24,8 +22,8 @@ LOCK_WAIT_SECONDS: Final = 6.0
 """The learner of a server that was killed ends within 5 s; until then it holds the lock."""
 
 
-def run(settings: Settings, lifeline: int, report: components.Report) -> None:
-    """Learns until SIGTERM, or until the supervisor is gone (`lifeline` reaches its end).
+def run(settings: Settings, report: components.Report) -> None:
+    """Learns until SIGTERM, or Ctrl-C where that is not ignored.
 
     Raises FolderBusy if another learner holds the folder.
     """
@@ -37,6 +35,8 @@ def run(settings: Settings, lifeline: int, report: components.Report) -> None:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, stop)
     logger = structlog.get_logger("learner")
     with FolderLock(settings.data_dir / "learner.lock", "A learner", wait_s=LOCK_WAIT_SECONDS):
         log = SqliteEventLog(settings.data_dir, create=False)
@@ -64,8 +64,7 @@ def run(settings: Settings, lifeline: int, report: components.Report) -> None:
                     logger.error("learning halted", error=str(error))
                 well, wait_s = False, RETRY_SECONDS
                 _reopen(log)
-            if select.select([lifeline], [], [], wait_s)[0]:
-                os._exit(1)
+            time.sleep(wait_s)
         try:
             trainer.finish()
         except (LogUnwritable, OSError) as error:

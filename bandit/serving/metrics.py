@@ -1,4 +1,4 @@
-"""What is counted and timed, right across processes (prometheus-client's multiprocess files in the data folder).
+"""What is counted and timed, right across processes (prometheus-client's files in the data folder).
 
 Labels are names that operators declared, or fixed words: text from a call never becomes a label.
 
@@ -58,6 +58,12 @@ class Metrics:
             "banditd_decisions",
             "Decisions by experiment, variant, source and arm.",
             ["experiment", "variant", "source", "arm"],
+            registry=registry,
+        )
+        self._repeats = Counter(
+            "banditd_decisions_repeated",
+            "Retried calls that were answered with the stored decision.",
+            ["experiment"],
             registry=registry,
         )
         self._rewards = Counter(
@@ -148,6 +154,10 @@ class Metrics:
         counter.inc()
         if decision.arm is Arm.TREATMENT and decision.source is Source.BASELINE:
             self._broken.labels(decision.experiment_id).inc()
+
+    def repeated(self, experiment_id: str) -> None:
+        """A stored decision was served again."""
+        self._repeats.labels(experiment_id).inc()
 
     def rewarded(self, outcome: "RewardOutcome") -> None:
         """A reward was stored, or known already."""

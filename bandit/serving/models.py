@@ -1,5 +1,6 @@
-"""The policies that this process chooses with: loaded when first used, swapped when something newer is published,
-the least recently used ones unloaded.
+"""The policies that this process chooses with: loaded when first used, swapped for newer ones.
+
+The least recently used ones are unloaded.
 """
 
 from collections import OrderedDict
@@ -52,7 +53,7 @@ class Models:
         return loaded.policy
 
     def refresh(self, view: View) -> bool:
-        """Takes a changed definition or a newer snapshot of an experiment in memory. True if the policy changed."""
+        """Takes a changed definition or newer snapshot of a loaded experiment. True if the policy changed."""
         experiment_id = view.experiment.id
         loaded = self._loaded.get(experiment_id)
         if loaded is None:
@@ -97,7 +98,9 @@ class Models:
     def _candidates(self, experiment_id: str, spec: ModelSpec) -> list[str]:
         """Furthest first; at the same position the policy in force comes before the one that it replaces."""
         names = [name for name in self._store.names(experiment_id) if name not in self._refused]
-        return sorted(names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == spec.digest), reverse=True)
+        return sorted(
+            names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == spec.digest), reverse=True
+        )
 
     def _tried(self, view: View, spec: ModelSpec, name: str) -> _Loaded | None:
         """A snapshot once it has predicted soundly on a probe; None, and logged, if it can't."""

@@ -1,7 +1,7 @@
 """The process behind --metrics-listen: /metrics for Prometheus, /health for people and probes."""
 
 import json
-import os
+import signal
 import socketserver
 import threading
 from collections.abc import Iterable
@@ -29,10 +29,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-def run(host: str, port: int, data_dir: Path, lifeline: int) -> None:
-    """Answers until SIGTERM ends the process, or until the supervisor is gone (`lifeline` reaches its end)."""
+def run(host: str, port: int, data_dir: Path) -> None:
+    """Answers until a signal ends the process."""
     serve(host, port, data_dir)
-    os.read(lifeline, 1)
+    signal.pause()
 
 
 def serve(host: str, port: int, data_dir: Path) -> WSGIServer:
@@ -46,7 +46,8 @@ def serve(host: str, port: int, data_dir: Path) -> WSGIServer:
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
-            return metrics(environ, start_response)
+            page: Iterable[bytes] = metrics(environ, start_response)
+            return page
         if environ["PATH_INFO"] == "/health":
             components = read_components(data_dir)
             healthy = all(component["ok"] for component in components.values())

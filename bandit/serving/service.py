@@ -82,6 +82,8 @@ class Service:
         elif isinstance(result, StoredDecision):
             decision = _repeated(result, decision, pending.digest)
             payload = _stored_payload(decision, pending.request)
+            self._metrics.repeated(decision.experiment_id)
+            return convert.choose_response(decision, payload)
         elif isinstance(result, LogUnwritable):
             decision = _unlogged(pending.view, decision)
             payload = decision.variant.payload_json
@@ -131,7 +133,9 @@ class Service:
     def _pseudonym(self, subject_id: str) -> str:
         if not subject_id:
             return ""
-        return blake2b(subject_id.encode(), key=self._key, digest_size=_DIGEST_BYTES, person=b"subject").hexdigest()
+        return blake2b(
+            subject_id.encode(), key=self._key, digest_size=_DIGEST_BYTES, person=b"subject"
+        ).hexdigest()
 
     def _digest(self, request: pb.ChooseRequest) -> bytes:
         body = request.SerializeToString(deterministic=True)
@@ -163,7 +167,9 @@ def _unlogged(view: View, decision: Decision) -> Decision:
 
 
 async def _each(
-    requests: Sequence[_Request], begin: Callable[[_Request], _Begun], end: Callable[[_Begun], Awaitable[_Response]]
+    requests: Sequence[_Request],
+    begin: Callable[[_Request], _Begun],
+    end: Callable[[_Begun], Awaitable[_Response]],
 ) -> list[_Response | Refused]:
     """Begins every request, then waits for each; a refusal takes only its own place."""
     begun: list[_Begun | Refused] = []
@@ -185,5 +191,5 @@ def log_unwritable() -> Refused:
     """LOG_UNWRITABLE: nothing was stored; the same call may be sent again."""
     return Refused(
         Reason.LOG_UNWRITABLE,
-        "The event log can't be written; nothing was stored. Retry with the same ids; see the server's log for why.",
+        "The event log can't be written; nothing was stored. Retry with the same ids; its log says why.",
     )

@@ -1,7 +1,7 @@
 """BanditService on bytes: parse, call the service, serialise. Nothing here decides anything.
 
-Handlers take and return bytes, so that undecodable requests are refused by us (MALFORMED_MESSAGE) instead of by
-the transport with an exception's text.
+Handlers take and return bytes, so that undecodable requests are refused by us (MALFORMED_MESSAGE) instead of
+by the transport with an exception's text.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from bandit.v1 import bandit_pb2 as pb
 SERVICE = "bandit.v1.BanditService"
 
 
-def bandit_service(service: Service, gate: Gate, metrics: Metrics) -> grpc.GenericRpcHandler:
+def bandit_service(service: Service, gate: Gate, metrics: Metrics) -> "grpc.GenericRpcHandler[bytes, bytes]":
     """The handler to add to a gRPC server."""
     servicer = _Servicer(service, metrics)
     handles: Mapping[str, Handle] = {
@@ -32,7 +32,7 @@ def bandit_service(service: Service, gate: Gate, metrics: Metrics) -> grpc.Gener
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _unary(method: Endpoint) -> grpc.RpcMethodHandler:
+def _unary(method: Endpoint) -> "grpc.RpcMethodHandler[bytes, bytes]":
     return grpc.unary_unary_rpc_method_handler(method)
 
 
@@ -74,5 +74,3 @@ class _Servicer:
     def _refused(self, method: str, refusal: Refused) -> pb.CallError:
         self._metrics.refused(method, refusal.reason)
         return call_error(refusal)
-
-

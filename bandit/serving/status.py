@@ -34,6 +34,8 @@ _CODES: Final[Mapping[Reason, grpc.StatusCode]] = MappingProxyType(
         Reason.UNKNOWN_EXPERIMENT: grpc.StatusCode.NOT_FOUND,
         Reason.DECISION_ID_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
         Reason.REWARD_ID_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+        Reason.STAGE_TRANSITION_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.SNAPSHOT_INCOMPATIBLE: grpc.StatusCode.FAILED_PRECONDITION,
         Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
         Reason.STARTING: grpc.StatusCode.UNAVAILABLE,
         Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
@@ -66,7 +68,8 @@ def details_of(refusal: Refused) -> bytes:
         delay.FromMilliseconds(RETRY_AFTER_MS)
         packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code: int = code_of(refusal).value[0]
-    return status_pb2.Status(code=code, message=refusal.message, details=packed).SerializeToString()
+    status: bytes = status_pb2.Status(code=code, message=refusal.message, details=packed).SerializeToString()
+    return status
 
 
 def call_error(refusal: Refused) -> pb.CallError:

@@ -1,12 +1,13 @@
-"""The parent of a server's processes: starts them, restarts them, stops them, and puts experiments in force.
+"""The parent of a server's processes: starts, restarts and stops them, and puts experiments in force.
 
-It is one thread and never creates a gRPC object, opens a lasting connection or keeps a file locked by SQLite: so
-forking a child from it is safe at any time, starts it within milliseconds, and shares its memory.
+It is one thread and never creates a gRPC object, opens a lasting connection or keeps a file locked by SQLite:
+so forking a child from it is safe at any time, starts it within milliseconds, and shares its memory.
 
-Children hold the read end of a pipe, the lifeline, whose other end only the supervisor has: however it ends, they
-see the pipe end and go. Each child reports its components' health as lines on a pipe of its own.
+Children hold the read end of a pipe, the lifeline, whose other end only the supervisor has: however it ends,
+they see the pipe end and go. Each child reports its components' health as lines on a pipe of its own.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -22,10 +23,10 @@ import structlog
 
 from bandit.eventlog.log import LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
-from bandit.process import FolderLock
+from bandit.process import FolderLock, end_with
 from bandit.serving import components
 from bandit.serving.address import Reserved
-from bandit.serving.definitions import apply_file, signature
+from bandit.serving.definitions import Signature, apply_file, signature
 from bandit.settings import Settings
 
 LOOK_SECONDS: Final = 0.5
@@ -33,10 +34,13 @@ LOOK_SECONDS: Final = 0.5
 
 BACKOFF_FIRST_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 20.0
+BACKOFF_NO_FORK_SECONDS: Final = 1.0
 STEADY_SECONDS: Final = 30.0
 """A child that lived this long is not failing in a loop; its next restart is immediate again."""
 
-Body = Callable[[int, components.Report], None]
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+Body = Callable[[components.Report], None]
 
 
 @dataclass(slots=True)
@@ -57,7 +61,9 @@ class _Child:
 class Supervisor:
     """The processes of one data folder."""
 
-    def __init__(self, settings: Settings, lock: FolderLock, reserved: Reserved, page: tuple[str, int] | None) -> None:
+    def __init__(
+        self, settings: Settings, lock: FolderLock, reserved: Reserved, page: tuple[str, int] | None
+    ) -> None:
         """Forks nothing yet. `page` is the host and port of the metrics page, or None."""
         self._settings = settings
         self._lock = lock
@@ -69,7 +75,8 @@ class Supervisor:
         os.set_blocking(self._wake_write, False)
         self._stopping = False
         self._logger = structlog.get_logger("supervisor")
-        self._signature = signature(settings.experiments)
+        # Unlike any: the file may have changed since it was applied, so the first look applies it again.
+        self._signature: Signature | None = None
         self._problems: tuple[str, ...] = ()
         self._written = ""
         self._children = self._plan(page)
@@ -77,7 +84,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervises until SIGTERM or SIGINT; returns the exit code."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in _HANDLED:
             signal.signal(number, self._on_signal)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._write_components()
@@ -100,24 +107,24 @@ class Supervisor:
         workers = settings.workers
 
         def worker(index: int) -> Body:
-            def body(lifeline: int, report: components.Report) -> None:
+            def body(report: components.Report) -> None:
                 from bandit.serving import app
 
-                app.run(settings, index, address, lifeline, report)
+                app.run(settings, index, address, report)
 
             return body
 
-        def learner(lifeline: int, report: components.Report) -> None:
+        def learner(report: components.Report) -> None:
             from bandit.serving import learner as process
 
-            process.run(settings, lifeline, report)
+            process.run(settings, report)
 
-        def metrics_page(lifeline: int, report: components.Report) -> None:
+        def metrics_page(report: components.Report) -> None:
             from bandit.serving import page as process
 
             del report
             if page is not None:
-                process.run(page[0], page[1], settings.data_dir, lifeline)
+                process.run(page[0], page[1], settings.data_dir)
 
         children = [_Child(f"worker-{index}", worker(index)) for index in range(workers)]
         if settings.learner:
@@ -128,19 +135,32 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         read, write = os.pipe()
+        os.set_blocking(read, False)
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._become(child, write)
+        # A signal that reached the child before it has handlers of its own would be lost in the parent's.
+        unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(read)
+                self._become(child, write, unmasked)
+        except OSError as error:
+            # No process or memory to be had just now. The others serve on.
+            os.close(read)
+            os.close(write)
+            child.start_at_s = time.monotonic() + BACKOFF_NO_FORK_SECONDS
+            self._logger.error("child not started", child=child.name, error=str(error))
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         os.close(write)
-        os.set_blocking(read, False)
         child.pid, child.reports, child.heard = pid, read, b""
         child.started_s = time.monotonic()
         self._selector.register(read, selectors.EVENT_READ, child)
         self._logger.info("child started", child=child.name, pid=pid)
 
-    def _become(self, child: _Child, reports: int) -> None:
+    def _become(self, child: _Child, reports: int, unmasked: set[int | signal.Signals]) -> None:
         """In the forked child: drop what is the parent's, run, and never return."""
         code = 1
         try:
@@ -149,6 +169,7 @@ class Supervisor:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             # Ctrl-C reaches the whole foreground group; the supervisor alone decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
             os.close(self._lifeline_write)
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -158,12 +179,13 @@ class Supervisor:
                     os.close(other.reports)
             self._lock.forget()
             self._reserved.forget()
+            end_with(self._lifeline_read)
 
             def report(name: str, ok: bool, detail: str) -> None:
                 line = json.dumps({"name": name, "ok": ok, "detail": detail}) + "\n"
                 os.write(reports, line.encode())
 
-            child.body(self._lifeline_read, report)
+            child.body(report)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -213,7 +235,8 @@ class Supervisor:
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             from prometheus_client.multiprocess import mark_process_dead
 
-            mark_process_dead(child.pid)  # type: ignore[no-untyped-call]  # untyped upstream
+            with contextlib.suppress(OSError):
+                mark_process_dead(child.pid)  # type: ignore[no-untyped-call]  # untyped upstream
         child.pid, child.start_at_s, child.states = 0, now + backoff_s, {}
         if not self._stopping:
             self._logger.warning(
@@ -242,11 +265,16 @@ class Supervisor:
                 log.close()
         except (LogUnwritable, OSError) as error:
             self._logger.error("log not writable by the supervisor", error=str(error))
+        except Exception:
+            # Whatever a file or the log holds, the processes must be supervised on.
+            self._logger.exception("look failed")
 
     def _write_components(self) -> None:
         logs = [c.states[components.LOG] for c in self._children if components.LOG in c.states]
         state: dict[str, dict[str, Any]] = {
-            components.LOG: next((s for s in logs if not s["ok"]), logs[0] if logs else {"ok": False, "detail": "starting"}),
+            components.LOG: next(
+                (s for s in logs if not s["ok"]), logs[0] if logs else {"ok": False, "detail": "starting"}
+            ),
             components.EXPERIMENTS: {
                 "ok": not self._problems,
                 "detail": "\n".join(self._problems),

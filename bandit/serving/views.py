@@ -39,7 +39,7 @@ class Views:
                 Reason.UNKNOWN_EXPERIMENT,
                 f"Experiment {experiment_id!r} is not known (known: {known}). Check the id, or add it to the "
                 "experiments file.",
-                metadata={"experiment_id": experiment_id},
+                metadata={"experiment_id": experiment_id, "known": known},
             )
         return view
 

@@ -10,7 +10,7 @@ from bandit.core.records import Position
 
 
 class DamagedSnapshot(ValueError):
-    """A snapshot that can't be trusted: altered, incomplete, or ahead of the log. It is rebuilt from the log."""
+    """A snapshot that can't be trusted: altered, incomplete or ahead of the log. It is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Manifest:
     """One snapshot.
 
     `spec` is the JSON of everything that shaped the model, `state` what the learner keeps beside the weights,
-    `summary` the counts of the same fold. `joined` counts the events up to `position`. `model_sha256` is empty
-    for a policy without a model; `parent` is the snapshot before it of the same spec, or empty.
+    `summary` the counts of the same fold. `joined` counts the events up to `position`. `model_sha256` is
+    empty for a policy without a model; `parent` is the snapshot before it of the same spec, or empty.
     """
 
     snapshot_id: str

@@ -6,6 +6,7 @@ A snapshot is written into a folder aside, synced, and renamed once; readers see
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -45,8 +46,8 @@ class SnapshotStore:
         (aside / _MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _sync(aside / _MANIFEST)
         _sync(aside)
-        # The same position learned again after a crash has the same name and, by construction, the same model.
-        shutil.rmtree(final, ignore_errors=True)
+        # The same position learned again after a crash has the same name and, by construction, model.
+        _remove(final)
         aside.rename(final)
         _sync(home)
         self._prune(home, final.name)
@@ -73,7 +74,7 @@ class SnapshotStore:
 
     def discard(self, experiment_id: str, name: str) -> None:
         """Removes a snapshot."""
-        shutil.rmtree(self._home(experiment_id) / name, ignore_errors=True)
+        _remove(self._home(experiment_id) / name)
 
     def experiments(self) -> list[str]:
         """The experiments that have a folder of snapshots."""
@@ -94,12 +95,15 @@ class SnapshotStore:
         """Keeps the last snapshots of the spec just published, and the last one of each other spec."""
         by_spec: dict[str, list[str]] = {}
         for name in sorted((p.name for p in _folders(home)), reverse=True):
-            if not name.startswith(_ASIDE):
+            if name.startswith(_ASIDE):
+                # Left by a process that was killed.
+                shutil.rmtree(home / name, ignore_errors=True)
+            else:
                 by_spec.setdefault(spec_of(name), []).append(name)
         for spec, names in by_spec.items():
             keep = self._keep if spec == spec_of(published) else 1
             for name in names[keep:]:
-                shutil.rmtree(home / name, ignore_errors=True)
+                _remove(home / name)
 
     def _announce(self) -> None:
         mark = self._root / _PUBLISHED
@@ -112,6 +116,15 @@ def _folders(path: Path) -> list[Path]:
         return [entry for entry in path.iterdir() if entry.is_dir()]
     except FileNotFoundError:
         return []
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: readers see all of a snapshot or nothing.
+    gone = folder.with_name(f"{_ASIDE}gone-{folder.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _sum(path: Path) -> str:

@@ -58,14 +58,18 @@ class Servers:
         self._folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, listen: str) -> str:
+    def folder(self, index: int = -1) -> Path:
+        """The folder of a server, the last one by default: `experiments.yaml`, `log` (its output) and `data`."""
+        return self._folder / f"server-{range(len(self._started))[index]}"
+
+    def start(self, listen: str, *flags: str, experiments_text: str = EXPERIMENTS) -> str:
         """Starts one that listens there; answers with the address to call, once it serves."""
         folder = self._folder / f"server-{len(self._started)}"
         folder.mkdir()
         experiments, log = folder / "experiments.yaml", folder / "log"
-        experiments.write_text(EXPERIMENTS)
+        experiments.write_text(experiments_text)
         command = [sys.executable, "-m", "bandit", "serve", "--listen", listen]
-        command += ["--data-dir", str(folder / "data"), "--experiments", str(experiments)]
+        command += ["--data-dir", str(folder / "data"), "--experiments", str(experiments), *flags]
         with log.open("wb") as output:
             self._started.append(subprocess.Popen(command, stdout=output, stderr=output))
         return _address(self._started[-1], log)
@@ -82,6 +86,14 @@ class Servers:
 def servers(tmp_path: Path) -> Iterator[Servers]:
     """Starts servers; stops them in the end."""
     all_of_them = Servers(tmp_path)
+    yield all_of_them
+    all_of_them.stop()
+
+
+@pytest.fixture(scope="module")
+def module_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Starts servers that the tests of a module share; stops them in the end."""
+    all_of_them = Servers(tmp_path_factory.mktemp("servers"))
     yield all_of_them
     all_of_them.stop()
 

@@ -78,34 +78,47 @@ class _Held:
     damage: tuple[str, ...]
 
 
+class _Specs:
+    """The policies that were ever in force, by experiment, as digests; new definitions are read as they come."""
+
+    def __init__(self, log: SqliteEventLog) -> None:
+        self._log = log
+        self._seq = 0
+        self._digests: dict[str, set[str]] = {}
+
+    def now(self) -> dict[str, set[str]]:
+        """Raises CorruptRecord, LogUnwritable."""
+        for definition in self._log.definitions(self._seq):
+            digests = self._digests.setdefault(definition.experiment.id, set())
+            digests.add(ModelSpec.of(definition.experiment).digest)
+            self._seq = definition.seq
+        return self._digests
+
+
 def verify(log: SqliteEventLog, store: SnapshotStore, progress: Progress) -> Verdict:
     """Judges the log and every snapshot. A log that can't be read is a verdict, not an exception."""
     judged = _judge_log(log, progress)
-    known: dict[str, set[str]] = {}
-    seen_seq = 0
-    experiments = []
+    specs = _Specs(log)
+    experiment_ids = set(store.experiments())
     try:
-        if judged.ok:
-            for definition in log.definitions():
-                known.setdefault(definition.experiment.id, set()).add(ModelSpec.of(definition.experiment).digest)
-                seen_seq = definition.seq
-        for experiment_id in sorted({*known, *store.experiments()}):
-            with TemporaryDirectory(prefix="banditd-verify-") as folder:
-                held = _hold(store, experiment_id, Path(folder))
-                if judged.ok:
-                    # A snapshot may be of a definition that came into force since.
-                    for definition in log.definitions(seen_seq):
-                        specs = known.setdefault(definition.experiment.id, set())
-                        specs.add(ModelSpec.of(definition.experiment).digest)
-                        seen_seq = definition.seq
-                    problems = _judge(log, experiment_id, held, known.get(experiment_id, set()), progress)
-                else:
-                    problems = [judged.reason]
-            experiments.append(_verdict(experiment_id, held, problems))
-    except LogUnwritable as error:
-        judged = LogVerdict(False, judged.events, str(error))
-        experiments = [_verdict(e, _Held(Path(), (), ()), [judged.reason]) for e in store.experiments()]
-    return Verdict(judged, tuple(experiments))
+        experiment_ids |= specs.now().keys()
+    except (CorruptRecord, LogUnwritable) as error:
+        judged = judged if not judged.ok else LogVerdict(False, judged.events, str(error))
+    verdicts = []
+    for experiment_id in sorted(experiment_ids):
+        with TemporaryDirectory(prefix="banditd-verify-") as folder:
+            held = _hold(store, experiment_id, Path(folder))
+            try:
+                problems = (
+                    _judge(log, experiment_id, held, specs.now().get(experiment_id, set()), progress)
+                    if judged.ok
+                    else [judged.reason]
+                )
+            except (CorruptRecord, LogUnwritable) as error:
+                judged = LogVerdict(False, judged.events, str(error))
+                problems = [judged.reason]
+            verdicts.append(_verdict(experiment_id, held, problems))
+    return Verdict(judged, tuple(verdicts))
 
 
 def _judge_log(log: SqliteEventLog, progress: Progress) -> LogVerdict:
@@ -116,7 +129,9 @@ def _judge_log(log: SqliteEventLog, progress: Progress) -> LogVerdict:
     except LogUnwritable as error:
         return LogVerdict(False, events, str(error))
     if bad_seq is not None:
-        return LogVerdict(False, events, f"the log was altered: row {bad_seq} is not the one that was written")
+        return LogVerdict(
+            False, events, f"the log was altered: row {bad_seq} is not the one that was written"
+        )
     return LogVerdict(True, events, "")
 
 
@@ -142,7 +157,10 @@ def _hold(store: SnapshotStore, experiment_id: str, folder: Path) -> _Held:
 def _judge(
     log: SqliteEventLog, experiment_id: str, held: _Held, known_specs: set[str], progress: Progress
 ) -> list[str]:
-    """What is wrong with an experiment's snapshots; empty if they equal their replays."""
+    """What is wrong with an experiment's snapshots; empty if they equal their replays.
+
+    Raises CorruptRecord, LogUnwritable.
+    """
     problems = list(held.damage)
     by_spec: dict[str, list[Manifest]] = {}
     for manifest in sorted(held.manifests, key=lambda manifest: manifest.position):
@@ -151,10 +169,7 @@ def _judge(
         if digest not in known_specs:
             problems += [f"snapshot {m.snapshot_id}: its policy was never in force" for m in manifests]
             continue
-        try:
-            problems += _replay(log, experiment_id, held.folder, manifests, progress)
-        except CorruptRecord as error:
-            problems.append(str(error))
+        problems += _replay(log, experiment_id, held.folder, manifests, progress)
     return problems
 
 
@@ -162,13 +177,16 @@ def _replay(
     log: SqliteEventLog, experiment_id: str, folder: Path, manifests: list[Manifest], progress: Progress
 ) -> Iterator[str]:
     """Replays one spec once, and yields what differs at each of its snapshots, in their order."""
-    _, now_us = log.head()
+    last_seq, now_us = log.head()
     total = manifests[-1].joined
     fold = ModelFold.start(ModelSpec.from_json(manifests[0].spec))
     probes: deque[JoinedEvent] = deque(maxlen=PROBES)
     events: deque[JoinedEvent] = deque()
     try:
         for manifest in manifests:
+            if manifest.position.seq > last_seq or manifest.position.closing_us >= now_us:
+                yield f"snapshot {manifest.snapshot_id}: it is ahead of the log"
+                continue
             while fold.position < manifest.position:
                 if not events:
                     events.extend(read_joined(log, experiment_id, fold.position, now_us, BATCH_EVENTS))

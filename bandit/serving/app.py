@@ -41,7 +41,12 @@ REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 def run(settings: Settings, index: int, address: str, report: components.Report) -> None:
     """Serves until SIGTERM."""
     configure(settings.log_level, process=f"worker-{index}")
+    import sys
+
     import uvloop
+
+    if x := os.environ.get("SWI"):
+        sys.setswitchinterval(float(x))
 
     uvloop.run(_App(settings, address, report).serve())
 

@@ -1,0 +1,103 @@
+"""`banditd verify`: proves that the published models are those that the log gives."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bandit.learning.verification import Verdict
+
+
+def command(
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="BANDITD_DATA_DIR",
+            exists=True,
+            file_okay=False,
+            help="The folder of the log and snapshots.",
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Replays the log and compares every published model with what it gives; a server may be running.
+
+    Exit 0 if the log is as it was written and all models are equal, 1 if not.
+    """
+    from bandit.cli.showing import bars
+    from bandit.eventlog.log import LogUnwritable, SchemaTooNew
+    from bandit.eventlog.sqlite import SqliteEventLog
+    from bandit.learning.verification import LogVerdict, Verdict, verify
+    from bandit.snapshots.store import SnapshotStore
+
+    try:
+        log = SqliteEventLog(data_dir, create=False)
+    except (FileNotFoundError, LogUnwritable, SchemaTooNew) as error:
+        verdict = Verdict(LogVerdict(False, 0, str(error)), ())
+    else:
+        try:
+            with bars() as progress:
+                verdict = verify(log, SnapshotStore(data_dir), progress)
+        finally:
+            log.close()
+    if as_json:
+        print(json.dumps(_result(verdict)))
+    else:
+        _show(verdict)
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+def _result(verdict: "Verdict") -> dict[str, Any]:
+    return {
+        "ok": verdict.ok,
+        "experiments": [
+            {
+                "id": found.experiment_id,
+                "position": None if found.position is None else found.position._asdict(),
+                "joined": found.joined,
+                "snapshot_id": found.snapshot_id,
+                "equal": found.equal,
+                "reason": found.reason,
+            }
+            for found in verdict.experiments
+        ],
+        "log": {"ok": verdict.log.ok, "events": verdict.log.events, "reason": verdict.log.reason},
+    }
+
+
+def _show(verdict: "Verdict") -> None:
+    from rich.console import Console
+
+    from bandit.cli.showing import table
+
+    console = Console()
+    if verdict.experiments:
+        shown = table("experiment", "joined", "snapshot", "model", right=("joined",))
+        for found in verdict.experiments:
+            model = (
+                "none yet"
+                if found.equal and not found.snapshot_id
+                else "equal"
+                if found.equal
+                else "NOT equal"
+            )
+            shown.add_row(found.experiment_id, f"{found.joined:,}", found.snapshot_id or "-", model)
+        console.print(shown)
+    problems = [f"log: {verdict.log.reason}"] if not verdict.log.ok else []
+    if verdict.log.ok:
+        problems += [
+            f"{found.experiment_id}: {found.reason}" for found in verdict.experiments if found.reason
+        ]
+    for problem in problems:
+        console.print(problem, soft_wrap=True, highlight=False, markup=False)
+    if verdict.ok:
+        console.print(
+            f"ok: {verdict.log.events:,} events are as they were written, and every model is what they give",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,22 +11,33 @@ from rich.table import Table
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Takes (what, done, of how many) and draws a bar for each `what`; nothing if stderr is no terminal."""
+def bars(*, drawn: bool = True) -> Iterator[Callable[[str, int, int], None]]:
+    """Takes (what, done, of how many) and draws a bar for each `what`; nothing if stderr is no terminal, or
+    if it is not to be `drawn`."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (drawn and console.is_terminal):
         yield lambda what, done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as drawn:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as display:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = drawn.add_task(what)
-            drawn.update(tasks[what], completed=done, total=total)
+                tasks[what] = display.add_task(what)
+            display.update(tasks[what], completed=done, total=total)
 
         yield progress
+
+
+def console_for_people() -> Console:
+    """Stdout. Text is printed as it is: an id may look like markup."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def table(*columns: str, right: Collection[str] = ()) -> Table:
@@ -34,3 +46,10 @@ def table(*columns: str, right: Collection[str] = ()) -> Table:
     for column in columns:
         empty.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return empty
+
+
+def time_text(at_us: int | None) -> str:
+    """Microseconds since the epoch as a UTC time to the second; a dash for None."""
+    if at_us is None:
+        return "-"
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -71,11 +71,9 @@ def _result(verdict: "Verdict") -> dict[str, Any]:
 
 
 def _show(verdict: "Verdict") -> None:
-    from rich.console import Console
+    from bandit.cli.showing import console_for_people, table
 
-    from bandit.cli.showing import table
-
-    console = Console()
+    console = console_for_people()
     if verdict.experiments:
         shown = table("experiment", "joined", "snapshot", "model", right=("joined",))
         for found in verdict.experiments:
@@ -94,10 +92,9 @@ def _show(verdict: "Verdict") -> None:
             f"{found.experiment_id}: {found.reason}" for found in verdict.experiments if found.reason
         ]
     for problem in problems:
-        console.print(problem, soft_wrap=True, highlight=False, markup=False)
+        console.print(problem, soft_wrap=True)
     if verdict.ok:
         console.print(
             f"ok: {verdict.log.events:,} events are as they were written, and every model is what they give",
             soft_wrap=True,
-            highlight=False,
         )

@@ -12,6 +12,8 @@ from bandit.core.experiment import Experiment
 from bandit.core.records import Decision, JoinedEvent, Outcome, Position, Reward
 from bandit.core.rewards import AGGREGATES, clamp
 
+_STALE_KEPT = 1_000
+
 
 def closes_on_reward(experiment: Experiment, metric: str) -> bool:
     """Whether a reward of `metric` closes its decision at once."""
@@ -90,8 +92,20 @@ class Joiner:
         """All events that close strictly before `before_us` and were not returned yet, in order."""
         events = []
         while self._due and self._due[0][0] < before_us:
-            _, _, decision_id = heapq.heappop(self._due)
-            if decision_id in self._open:
-                experiment, decision, seq, at_us, rewards = self._open.pop(decision_id)
+            due = heapq.heappop(self._due)
+            if self._is_open(due):
+                experiment, decision, seq, at_us, rewards = self._open.pop(due[2])
                 events.append(join(experiment, decision, seq, at_us, rewards))
+        if len(self._due) > 2 * len(self._open) + _STALE_KEPT:
+            # Decisions that a reward closed leave the end of their window behind.
+            self._due = [due for due in self._due if self._is_open(due)]
+            heapq.heapify(self._due)
         return events
+
+    def due_us(self) -> int | None:
+        """A time before which no open decision closes without a further reward; None if there is nothing."""
+        return self._due[0][0] if self._due else None
+
+    def _is_open(self, due: tuple[int, int, str]) -> bool:
+        # A caller may forget a closed decision and take its id again: the seq tells which one is meant.
+        return due[2] in self._open and self._open[due[2]][2] == due[1]

@@ -10,6 +10,9 @@ from bandit.core.records import Features, FeatureValue
 OTHER = "other"
 """What the model sees for a category outside a signal's declared `values`."""
 
+_ALLOWED_CHARACTERS = 128
+"""How much of what is allowed a refusal shows: a client takes about 8 KB of a call's error details."""
+
 _TYPE_NAMES = {str: "category", float: "number", bool: "flag", tuple: "categories"}
 
 
@@ -93,5 +96,7 @@ def _wrong_type(name: str, expected: str, actual: str) -> Refused:
 
 def _out_of_range(name: str, signal: Signal) -> Refused:
     right = f"{list(signal.range)}" if signal.range is not None else f"{list(signal.values or ())[:10]}"
+    if len(right) > _ALLOWED_CHARACTERS:
+        right = right[: _ALLOWED_CHARACTERS - 1] + "…"
     message = f"Signal {name!r} is strict and outside {right}. Send a value inside, or drop strict."
     return refused_field(Reason.SIGNAL_OUT_OF_RANGE, f"context[{name}]", message, signal=name, allowed=right)

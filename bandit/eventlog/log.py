@@ -129,6 +129,16 @@ class Closing(NamedTuple):
     record: bytes | None
 
 
+class Count(NamedTuple):
+    """How many rows of a kind an experiment has (empty for rows of none), and the times of two of them."""
+
+    kind: str
+    experiment_id: str
+    rows: int
+    first_us: int
+    last_us: int
+
+
 Item = NewDecision | NewReward | NewExperiment | Tick
 Result = StoredDecision | RewardOutcome | Refused | Definition | None
 

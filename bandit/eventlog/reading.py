@@ -80,6 +80,32 @@ def experiments_touched(connection: sqlite3.Connection, after_seq: int, up_to_se
     return {experiment_id for (experiment_id,) in rows if experiment_id}
 
 
+CountRow = tuple[str, str, int, int, int]
+"""kind, experiment_id, how many rows, the first one's at_us, the last one's at_us."""
+
+
+def counts(connection: sqlite3.Connection, after_seq: int, up_to_seq: int) -> list[CountRow]:
+    """The rows in (after_seq, up_to_seq], counted by kind and experiment."""
+    return connection.execute(
+        "SELECT kind, experiment_id, count(*), min(at_us), max(at_us) FROM events "
+        "WHERE seq > ? AND seq <= ? GROUP BY kind, experiment_id",
+        (after_seq, up_to_seq),
+    ).fetchall()
+
+
+def open_decisions(
+    connection: sqlite3.Connection, experiment_id: str, after: Position, entries: int
+) -> tuple[int, Position | None]:
+    """How many of the next entries of the joined order are events, and the last entry; None at the end."""
+    rows = connection.execute(
+        f"SELECT e.closes_us, e.closes_seq, e.seq <> e.closes_seq OR NOT EXISTS ("  # noqa: S608
+        "SELECT 1 FROM events AS d JOIN events AS r ON r.kind = 'reward' AND r.decision_id = d.decision_id "
+        f"WHERE d.seq = e.closes_seq AND r.closes_us IS NOT NULL) FROM ({_UNREAD}) AS e",
+        (experiment_id, *after, entries),
+    ).fetchall()
+    return sum(row[2] for row in rows), Position(*rows[-1][:2]) if rows else None
+
+
 def closings(
     connection: sqlite3.Connection, experiment_id: str, after: Position, before_us: int, limit: int
 ) -> list[Closing]:

@@ -21,6 +21,7 @@ from bandit.eventlog.codec import decode_decision, decode_digest
 from bandit.eventlog.handles import DATABASE_NAME, Checkpoint, CheckpointMode, Handles
 from bandit.eventlog.log import (
     Closing,
+    Count,
     Definition,
     Event,
     Item,
@@ -50,6 +51,15 @@ def _wall_clock_us() -> int:
 def _sync_data(fd: int) -> None:
     # macOS has no fdatasync.
     getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def checkpoint_due(data_dir: Path) -> bool:
+    """Whether the write-ahead log is large. Opens nothing, so it waits for nobody."""
+    try:
+        size_bytes = (data_dir / f"{DATABASE_NAME}-wal").stat().st_size
+    except FileNotFoundError:
+        return False
+    return size_bytes >= PASSIVE_CHECKPOINT_BYTES
 
 
 class SqliteEventLog:
@@ -192,6 +202,35 @@ class SqliteEventLog:
             )
         return touched
 
+    def counts(self) -> list[Count]:
+        """How many rows of each kind each experiment has, and their first and last time."""
+        found: dict[tuple[str, str], Count] = {}
+        last, _ = self.head()
+        for low in range(0, last, _SCAN_ROWS):
+            high = min(low + _SCAN_ROWS, last)
+            for row in self._read(partial(reading.counts, after_seq=low, up_to_seq=high)):
+                one = Count(*row)
+                before = found.get(one[:2], Count(*one[:2], 0, one.first_us, one.last_us))
+                found[one[:2]] = Count(*one[:2], before.rows + one.rows, before.first_us, one.last_us)
+        return [found[key] for key in sorted(found)]
+
+    def open_decisions(self, experiment_id: str) -> int:
+        """How many decisions of an experiment are not closed at the time of the last row."""
+        _, now_us = self.head()
+        after: Position | None = Position(now_us, -1)
+        total = 0
+        while after is not None:
+            count, after = self._read(
+                partial(
+                    reading.open_decisions,
+                    experiment_id=experiment_id,
+                    after=after,
+                    entries=_SEARCH_ENTRIES,
+                )
+            )
+            total += count
+        return total
+
     def closings(self, experiment_id: str, after: Position, before_us: int, limit: int) -> list[Closing]:
         """The entries of the joined order after `after` and before `before_us`; empty only at its end."""
         return self._read(
@@ -245,7 +284,7 @@ class SqliteEventLog:
 
     def checkpoint_if_large(self) -> None:
         """Checkpoints if the write-ahead log is large; for one process a data folder, about once a second."""
-        if not self._wal_path().exists() or self._wal_path().stat().st_size < PASSIVE_CHECKPOINT_BYTES:
+        if not checkpoint_due(self._data_dir):
             return
         # The file keeps its size when it starts anew, so only a checkpoint can tell how much is in it.
         if self._checkpoint("PASSIVE").wal_bytes >= RESTART_CHECKPOINT_BYTES:

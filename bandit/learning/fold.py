@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bandit.core.records import ORIGIN, JoinedEvent, Position
 from bandit.learning.summary import Summary
-from bandit.policies.model import Learner, ModelSpec, load_learner, new_learner
+from bandit.policies.model import IncompatibleModel, Learner, ModelSpec, load_learner, new_learner
 from bandit.snapshots.manifest import Manifest, snapshot_id
 from bandit.snapshots.store import MODEL
 
@@ -37,8 +37,12 @@ class ModelFold:
     def resume(cls, manifest: Manifest, folder: Path) -> "ModelFold":
         """The fold that a snapshot holds. Raises policies.model.IncompatibleModel, OSError."""
         spec = ModelSpec.from_json(manifest.spec)
+        try:
+            summary = Summary(manifest.summary)
+        except ValueError as error:
+            raise IncompatibleModel(str(error)) from error
         learner = load_learner(spec, folder / MODEL, dict(manifest.state)) if spec.learns else None
-        return cls(spec, learner, Summary(manifest.summary), manifest.position, manifest.snapshot_id)
+        return cls(spec, learner, summary, manifest.position, manifest.snapshot_id)
 
     def take(self, events: Iterable[JoinedEvent]) -> None:
         """Learns events that follow `position` in order. Raises ValueError for one that does not follow."""

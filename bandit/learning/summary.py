@@ -13,15 +13,20 @@ class Summary:
     """A fold of joined events into counts; the same events in the same order give the same sums."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        """Empty, or what `state()` returned."""
-        state = state or {}
-        self.outcomes: dict[str, int] = {o.name.lower(): 0 for o in Outcome} | dict(state.get("outcomes", {}))
-        self.clamped: int = state.get("clamped", 0)
-        self._cells: dict[tuple[str, str], list[float]] = {
-            (arm, variant): list(cell)
-            for arm, variants in state.get("served", {}).items()
-            for variant, cell in variants.items()
-        }
+        """Empty, or what `state()` returned. Raises ValueError for anything else."""
+        self.outcomes: dict[str, int] = {o.name.lower(): 0 for o in Outcome}
+        self.clamped: int = 0
+        self._cells: dict[tuple[str, str], list[float]] = {}
+        if state is None:
+            return
+        try:
+            self.outcomes |= {name: int(count) for name, count in state["outcomes"].items()}
+            self.clamped = int(state["clamped"])
+            for arm, variants in state["served"].items():
+                for variant, (joined, counted, reward) in variants.items():
+                    self._cells[arm, variant] = [int(joined), int(counted), float(reward)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"the summary can't be read: {error!r}") from error
 
     def take(self, event: JoinedEvent) -> None:
         """Adds one event."""

@@ -79,7 +79,7 @@ class _Held:
 
 
 class _Specs:
-    """The policies that were ever in force, by experiment, as digests; new definitions are read as they come."""
+    """The digests of the policies that were ever in force, by experiment."""
 
     def __init__(self, log: SqliteEventLog) -> None:
         self._log = log
@@ -87,7 +87,7 @@ class _Specs:
         self._digests: dict[str, set[str]] = {}
 
     def now(self) -> dict[str, set[str]]:
-        """Raises CorruptRecord, LogUnwritable."""
+        """Those up to the log's end now. Raises CorruptRecord, LogUnwritable."""
         for definition in self._log.definitions(self._seq):
             digests = self._digests.setdefault(definition.experiment.id, set())
             digests.add(ModelSpec.of(definition.experiment).digest)
@@ -137,21 +137,28 @@ def _judge_log(log: SqliteEventLog, progress: Progress) -> LogVerdict:
 
 def _hold(store: SnapshotStore, experiment_id: str, folder: Path) -> _Held:
     """Copies what can be read. The newest first: the oldest are the ones that are pruned."""
-    manifests, damage = [], []
-    for name in store.names(experiment_id):
-        try:
-            source, manifest = store.read(experiment_id, name)
-            if spec_of(name) != ModelSpec.from_json(manifest.spec).digest:
-                raise DamagedSnapshot("the manifest's spec is not the one in its name")
-            if manifest.model_sha256:
-                (folder / name).mkdir()
-                shutil.copyfile(source / MODEL, folder / name / MODEL)
-            manifests.append(manifest)
-        # Whatever an altered file makes reading it raise, it is not a snapshot that was published.
-        except Exception as error:
-            if name in store.names(experiment_id):
-                damage.append(f"snapshot {name}: {error}")
+    manifests: list[Manifest] = []
+    damage: list[str] = []
+    # All that were listed may have been replaced by newer ones meanwhile.
+    while not manifests and not damage and (names := store.names(experiment_id)):
+        for name in names:
+            try:
+                manifests.append(_copy(store, experiment_id, name, folder / name))
+            # Whatever an altered file makes reading it raise, it is not a snapshot that was published.
+            except Exception as error:
+                if name in store.names(experiment_id):
+                    damage.append(f"snapshot {name}: {error}")
     return _Held(folder, tuple(manifests), tuple(damage))
+
+
+def _copy(store: SnapshotStore, experiment_id: str, name: str, folder: Path) -> Manifest:
+    source, manifest = store.read(experiment_id, name)
+    if spec_of(name) != ModelSpec.from_json(manifest.spec).digest:
+        raise DamagedSnapshot("the manifest's spec is not the one in its name")
+    folder.mkdir(exist_ok=True)
+    if manifest.model_sha256:
+        shutil.copyfile(source / MODEL, folder / MODEL)
+    return manifest
 
 
 def _judge(

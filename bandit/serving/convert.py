@@ -5,15 +5,21 @@ The order of checks is part of the API: limits of the whole message first, then 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isfinite
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from bandit.core import limits
-from bandit.core.errors import Reason, Refused, limit_exceeded, refused_field
-from bandit.core.experiment import id_problem
+from bandit.core.checks import (
+    check_count,
+    check_id,
+    check_id_size,
+    check_required_id,
+    check_size,
+    name_problem,
+)
+from bandit.core.errors import Reason, Refused, refused_field
 from bandit.core.records import Decision, FeatureValue, Source, Variant
 from bandit.v1 import bandit_pb2 as pb
 
@@ -58,34 +64,34 @@ def parse(kind: type[M], body: bytes) -> M:
 
 def choose_call(request: pb.ChooseRequest) -> ChooseCall:
     """Checks limits, then ids. Variants and signals are checked once the experiment is known."""
-    _check_count("context", len(request.context), limits.CONTEXT_ENTRIES, "entries")
-    _check_count("variants", len(request.variants), limits.VARIANTS, "variants")
-    _check_count("excluded_variant_ids", len(request.excluded_variant_ids), limits.EXCLUDED_VARIANTS, "ids")
-    _check_count("consents", len(request.consents), limits.CONSENTS, "consents")
-    _check_id_size("experiment_id", request.experiment_id)
-    _check_id_size("decision_id", request.decision_id)
-    _check_size("subject_id", request.subject_id, limits.SUBJECT_BYTES)
+    check_count("context", len(request.context), limits.CONTEXT_ENTRIES, "entries")
+    check_count("variants", len(request.variants), limits.VARIANTS, "variants")
+    check_count("excluded_variant_ids", len(request.excluded_variant_ids), limits.EXCLUDED_VARIANTS, "ids")
+    check_count("consents", len(request.consents), limits.CONSENTS, "consents")
+    check_id_size("experiment_id", request.experiment_id)
+    check_id_size("decision_id", request.decision_id)
+    check_size("subject_id", request.subject_id, limits.SUBJECT_BYTES)
     context = {name: _value("context", name, value) for name, value in request.context.items()}
     for variant in request.variants:
         _check_variant_limits(variant)
     for name in request.excluded_variant_ids:
-        _check_id_size("excluded_variant_ids", name)
+        check_id_size("excluded_variant_ids", name)
     for name in request.consents:
-        _check_id_size("consents", name)
+        check_id_size("consents", name)
 
-    _check_required_id("experiment_id", request.experiment_id)
+    check_required_id("experiment_id", request.experiment_id)
     if request.decision_id:
-        _check_id("decision_id", request.decision_id)
+        check_id("decision_id", request.decision_id)
     for name in context:
-        if _name_problem(name):
-            _check_id(f"context[{name!r}]", name)
+        if name_problem(name):
+            check_id(f"context[{name!r}]", name)
     for index, variant in enumerate(request.variants):
-        _check_required_id(f"variants[{index}].id", variant.id)
+        check_required_id(f"variants[{index}].id", variant.id)
         for name in variant.features:
-            if _name_problem(name):
-                _check_id(f"variants[{index}].features[{name!r}]", name)
+            if name_problem(name):
+                check_id(f"variants[{index}].features[{name!r}]", name)
     for name in request.consents:
-        _check_id("consents", name)
+        check_id("consents", name)
     return ChooseCall(
         request.experiment_id,
         request.decision_id,
@@ -120,11 +126,11 @@ def reward_call(request: pb.RewardRequest) -> RewardCall:
         ("reward_id", request.reward_id),
         ("metric", request.metric),
     ):
-        _check_id_size(field, text)
-    _check_required_id("decision_id", request.decision_id)
+        check_id_size(field, text)
+    check_required_id("decision_id", request.decision_id)
     for field, text in (("reward_id", request.reward_id), ("metric", request.metric)):
         if text:
-            _check_id(field, text)
+            check_id(field, text)
     if not request.HasField("value"):
         raise refused_field(
             Reason.MISSING_VALUE, "value", "The reward has no value. Set value; 0 is a value."
@@ -159,14 +165,14 @@ def choose_response(decision: Decision, payload_json: str) -> pb.ChooseResponse:
 
 def check_batch(count: int) -> None:
     """Raises Refused LIMIT_EXCEEDED for a batch of too many items."""
-    _check_count("requests", count, limits.BATCH_ITEMS, "items")
+    check_count("requests", count, limits.BATCH_ITEMS, "items")
 
 
 def _value(field: str, name: str, value: pb.FeatureValue) -> FeatureValue | None:
-    _check_id_size(field, name)
+    check_id_size(field, name)
     kind = value.WhichOneof("value")
     if kind == "text":
-        _check_size(f"{field}[{name}]", value.text, limits.TEXT_BYTES)
+        check_size(f"{field}[{name}]", value.text, limits.TEXT_BYTES)
         return value.text
     if kind == "number":
         return value.number
@@ -174,9 +180,9 @@ def _value(field: str, name: str, value: pb.FeatureValue) -> FeatureValue | None
         return value.flag
     if kind == "texts":
         texts = tuple(value.texts.values)
-        _check_count(f"{field}[{name}]", len(texts), limits.TEXTS_VALUES, "values")
+        check_count(f"{field}[{name}]", len(texts), limits.TEXTS_VALUES, "values")
         for text in texts:
-            _check_size(f"{field}[{name}]", text, limits.TEXT_BYTES)
+            check_size(f"{field}[{name}]", text, limits.TEXT_BYTES)
         return texts
     return None
 
@@ -207,41 +213,8 @@ def _features(index: int, variant: pb.Variant) -> dict[str, FeatureValue]:
 
 
 def _check_variant_limits(variant: pb.Variant) -> None:
-    _check_id_size("variants.id", variant.id)
-    _check_count("variants.features", len(variant.features), limits.FEATURES_PER_VARIANT, "features")
-    _check_size("variants.payload_json", variant.payload_json, limits.PAYLOAD_BYTES)
+    check_id_size("variants.id", variant.id)
+    check_count("variants.features", len(variant.features), limits.FEATURES_PER_VARIANT, "features")
+    check_size("variants.payload_json", variant.payload_json, limits.PAYLOAD_BYTES)
     for name, value in variant.features.items():
         _value("variants.features", name, value)
-
-
-def _check_count(field: str, count: int, limit: int, unit: str) -> None:
-    if count > limit:
-        raise limit_exceeded(field, limit, count, unit)
-
-
-def _check_size(field: str, text: str, limit: int) -> None:
-    # A character has at most four bytes, so most texts need no encoding to be known short enough.
-    if len(text) * 4 > limit and (size := len(text.encode())) > limit:
-        raise limit_exceeded(field[: limits.ID_BYTES * 2], limit, size, "bytes")
-
-
-def _check_id_size(field: str, text: str) -> None:
-    _check_size(field, text, limits.ID_BYTES)
-
-
-def _check_required_id(field: str, text: str) -> None:
-    if not text:
-        raise refused_field(Reason.MISSING_ID, field, f"{field} is empty. Give 1 to {limits.ID_BYTES} bytes.")
-    _check_id(field, text)
-
-
-def _check_id(field: str, text: str) -> None:
-    problem = id_problem(text)
-    if problem:
-        raise refused_field(Reason.INVALID_ID, field, f"{field} {problem}.")
-
-
-@lru_cache(maxsize=4096)
-def _name_problem(name: str) -> str:
-    # Names of signals and features are few and come with every call.
-    return id_problem(name)

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from bandit.core.experiment import Experiment, Rollout
+from bandit.core.experiment import Experiment
 from bandit.core.records import Stage
 from bandit.eventlog.log import Definition, NewExperiment
 from bandit.eventlog.sqlite import SqliteEventLog
@@ -69,11 +69,7 @@ def _apply(loaded: Loaded, log: SqliteEventLog) -> int:
 
 def _stopped(experiment: Experiment) -> Experiment:
     """What an experiment becomes when it is taken out of the file: still learned, serving the baseline."""
-    rollout = Rollout(
-        stage=Stage.STOPPED,
-        percent=experiment.rollout.percent,
-        holdout_percent=experiment.rollout.holdout_percent,
-    )
+    rollout = experiment.rollout.model_copy(update={"stage": Stage.STOPPED})
     return experiment.model_copy(update={"rollout": rollout})
 
 

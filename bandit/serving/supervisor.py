@@ -22,7 +22,7 @@ from typing import Any, Final
 import structlog
 
 from bandit.eventlog.log import LogUnwritable
-from bandit.eventlog.sqlite import SqliteEventLog
+from bandit.eventlog.sqlite import SqliteEventLog, checkpoint_due
 from bandit.process import FolderLock, end_with
 from bandit.serving import components
 from bandit.serving.address import Reserved
@@ -34,6 +34,9 @@ LOOK_SECONDS: Final = 0.5
 
 BACKOFF_FIRST_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 20.0
+BACKOFF_WORKED_SECONDS: Final = 2.0
+"""The longest for a child that came as far as to report: however often it is killed, it is soon back."""
+
 BACKOFF_NO_FORK_SECONDS: Final = 1.0
 STEADY_SECONDS: Final = 30.0
 """A child that lived this long is not failing in a loop; its next restart is immediate again."""
@@ -58,6 +61,10 @@ class _Child:
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+class _StopLooking(BaseException):
+    """Ends a look in its middle, which is harmless: what a file puts in force is one transaction."""
+
+
 class Supervisor:
     """The processes of one data folder."""
 
@@ -74,6 +81,7 @@ class Supervisor:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._stopping = False
+        self._looking = False
         self._logger = structlog.get_logger("supervisor")
         # Unlike any: the file may have changed since it was applied, so the first look applies it again.
         self._signature: Signature | None = None
@@ -98,7 +106,9 @@ class Supervisor:
             self._reap()
             if time.monotonic() - looked_s >= LOOK_SECONDS:
                 looked_s = time.monotonic()
-                self._look()
+                # A stop must not wait for the disk, as a look may.
+                with contextlib.suppress(_StopLooking):
+                    self._look()
             self._write_components()
         return self._stop()
 
@@ -136,8 +146,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         read, write = os.pipe()
         os.set_blocking(read, False)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         # A signal that reached the child before it has handlers of its own would be lost in the parent's.
         unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         try:
@@ -190,9 +199,11 @@ class Supervisor:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                _flush()
+            finally:
+                # Whatever happens, the child must not go on as a second supervisor.
+                os._exit(code)
 
     def _wait(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
@@ -227,7 +238,9 @@ class Supervisor:
     def _buried(self, child: _Child, status: int) -> None:
         now = time.monotonic()
         child.deaths = 1 if now - child.started_s >= STEADY_SECONDS else child.deaths + 1
-        backoff_s = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** (child.deaths - 1))
+        most_s = BACKOFF_WORKED_SECONDS if child.states else BACKOFF_MAX_SECONDS
+        # The exponent is bounded too: after a night of failures the power would be too large for a float.
+        backoff_s = min(most_s, BACKOFF_FIRST_SECONDS * 2 ** min(child.deaths - 1, 16))
         if child.reports >= 0:
             self._selector.unregister(child.reports)
             os.close(child.reports)
@@ -249,6 +262,7 @@ class Supervisor:
     def _look(self) -> None:
         """The experiments file, then the log's size."""
         settings = self._settings
+        self._looking = True
         try:
             now = signature(settings.experiments)
             if now != self._signature:
@@ -258,16 +272,20 @@ class Supervisor:
                 self._problems = outcome.problems
                 for problem in outcome.problems:
                     self._logger.error("experiments file refused; the old one stays", problem=problem)
-            log = SqliteEventLog(settings.data_dir, create=False)
-            try:
-                log.checkpoint_if_large()
-            finally:
-                log.close()
+            # Opened only if need be: whoever opens the log waits for its writers, and syncs its folder.
+            if checkpoint_due(settings.data_dir):
+                log = SqliteEventLog(settings.data_dir, create=False)
+                try:
+                    log.checkpoint_if_large()
+                finally:
+                    log.close()
         except (LogUnwritable, OSError) as error:
             self._logger.error("log not writable by the supervisor", error=str(error))
         except Exception:
             # Whatever a file or the log holds, the processes must be supervised on.
             self._logger.exception("look failed")
+        finally:
+            self._looking = False
 
     def _write_components(self) -> None:
         logs = [c.states[components.LOG] for c in self._children if components.LOG in c.states]
@@ -306,6 +324,9 @@ class Supervisor:
         del frame
         if number != signal.SIGCHLD:
             self._stopping = True
+            if self._looking:
+                self._looking = False
+                raise _StopLooking
 
     def _stop(self) -> int:
         """Workers drain, then the learner publishes, then all are gone; whoever is late is killed."""
@@ -333,3 +354,9 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 child.pid = 0
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()

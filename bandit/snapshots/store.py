@@ -5,6 +5,7 @@ A snapshot is written into a folder aside, synced, and renamed once; readers see
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -108,7 +109,9 @@ class SnapshotStore:
     def _announce(self) -> None:
         mark = self._root / _PUBLISHED
         mark.touch()
-        os.utime(mark)
+        # The kernel's own stamp is coarse (milliseconds), and two publications may be closer than that.
+        now_ns = time.time_ns()
+        os.utime(mark, ns=(now_ns, now_ns))
 
 
 def _folders(path: Path) -> list[Path]:

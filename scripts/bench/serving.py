@@ -2,11 +2,11 @@
 
     .venv/bin/python scripts/bench/serving.py [--rounds 5] [--seconds 3] [--starts 3] [--json]
 
-Floor, service and load generator are processes of their own. Rounds of the floor and the service alternate, so
-that whatever else the machine does hits both; read the ratios, not the numbers. The generator sends bytes made
-beforehand over one channel and parses no reply. The service serves a learned snapshot, with its learner
-running; every Choose is a new decision, committed before its reply; every Reward is the first of its decision,
-acknowledged after fsync.
+Floor, service and load generator are processes of their own. Rounds of the floor and the service alternate,
+so that whatever else the machine does hits both: read the ratios, not the numbers. The generator sends bytes
+made beforehand over one channel and parses no reply. The service serves a learned snapshot, its learner
+running; every Choose is a new decision, committed before its reply; every Reward is the first of its
+decision, acknowledged after fsync.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from bandit.v1 import bandit_pb2 as pb
 
 SERVICE = "bandit.v1.BanditService"
 IN_FLIGHT = (1, 32)
+MEASURES = (("rate", "requests/s"), ("p50_ms", "p50 ms"), ("p99_ms", "p99 ms"), ("cpu_us", "CPU us/request"))
 CHOOSE_BODIES = 2_000
 REWARDS_PER_SECOND_MAX = 5_000
 """A round of rewards ends early when so many decisions a second are used up."""
@@ -59,9 +60,12 @@ class Load:
 class Round:
     """What one round gave."""
 
+    requests: int
     rate: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float = 0.0
+    """CPU time a request of the processes that were called, all together."""
 
 
 def main() -> None:
@@ -113,13 +117,11 @@ def _measure(folder: Path, rounds: int, seconds: float, starts: int, rng: random
                             world.reward_body(decision_id, float(rng.random() < 0.1))
                             for decision_id in itertools.islice(decisions, rewards_a_round)
                         ]
-                    for name, address in (("floor", floor), ("service", server.address)):
+                    for name, address, pid in (("floor", *floor), ("service", server.address, server.pid)):
                         # The first pair only warms up.
                         length = seconds if index else min(1.0, seconds)
-                        generator.send(Load(address, method, bodies, in_flight, length, method == "Choose"))
-                        measured = generator.recv()
-                        if isinstance(measured, str):
-                            raise RuntimeError(measured)
+                        load = Load(address, method, bodies, in_flight, length, method == "Choose")
+                        measured = _round(generator, load, pid)
                         if index:
                             both[name].append(measured)
                             world.progress(f"{method} {in_flight:>2} in flight, {name:<7} {measured}")
@@ -136,9 +138,19 @@ def _measure(folder: Path, rounds: int, seconds: float, starts: int, rng: random
     }
 
 
+def _round(generator: Connection, load: Load, pid: int) -> Round:
+    before = world.cpu_seconds(pid)
+    generator.send(load)
+    measured = generator.recv()
+    if isinstance(measured, str):
+        raise RuntimeError(measured)
+    used = world.cpu_seconds(pid) - before
+    return replace(measured, cpu_us=used / measured.requests * 1e6)
+
+
 def _case(method: str, in_flight: int, both: dict[str, list[Round]]) -> dict[str, Any]:
     case: dict[str, Any] = {"method": method, "in_flight": in_flight}
-    for field in ("rate", "p50_ms", "p99_ms"):
+    for field, _ in MEASURES:
         floor = [getattr(one, field) for one in both["floor"]]
         service = [getattr(one, field) for one in both["service"]]
         case[field] = {
@@ -176,7 +188,7 @@ def _floor(sizes: dict[str, int]) -> Any:
     process = context.Process(target=_run_floor, args=(there, sizes))
     process.start()
     try:
-        yield f"127.0.0.1:{here.recv()}"
+        yield f"127.0.0.1:{here.recv()}", process.pid
     finally:
         process.terminate()
         process.join()
@@ -251,20 +263,25 @@ async def _send(load: Load) -> Round:
         took = clock() - begun
     waited.sort()
     size = len(waited)
-    return Round(size / took, waited[size // 2] * 1e3, waited[size * 99 // 100] * 1e3)
+    return Round(size, size / took, waited[size // 2] * 1e3, waited[size * 99 // 100] * 1e3)
 
 
 def _print(result: dict[str, Any]) -> None:
     console = rich.console.Console()
     table = rich.table.Table(
-        title=f"{result['rounds']} alternating rounds of {result['seconds']:g} s; medians; ratio: min - median - max"
+        title=f"{result['rounds']} alternating rounds of {result['seconds']:g} s: medians; min - median - max"
     )
     for title in ("", "in flight", "measure", "floor", "service", "service / floor"):
         table.add_column(title, justify="left" if not title else "right")
     for case in result["cases"]:
-        for field, label in (("rate", "requests/s"), ("p50_ms", "p50 ms"), ("p99_ms", "p99 ms")):
+        for field, label in (
+            ("rate", "requests/s"),
+            ("p50_ms", "p50 ms"),
+            ("p99_ms", "p99 ms"),
+            ("cpu_us", "CPU us"),
+        ):
             one = case[field]
-            digits = 0 if field == "rate" else 2
+            digits = 2 if field.endswith("ms") else 0
             table.add_row(
                 case["method"],
                 str(case["in_flight"]),

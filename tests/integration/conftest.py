@@ -59,7 +59,7 @@ class Servers:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def folder(self, index: int = -1) -> Path:
-        """The folder of a server, the last one by default: `experiments.yaml`, `log` (its output) and `data`."""
+        """The folder of a server, by default the last: `experiments.yaml`, `log` (its output), `data`."""
         return self._folder / f"server-{range(len(self._started))[index]}"
 
     def start(self, listen: str, *flags: str, experiments_text: str = EXPERIMENTS) -> str:

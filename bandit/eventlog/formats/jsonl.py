@@ -1,11 +1,12 @@
 """JSON Lines: one event a line, complete and in log order, with the fields of `bandit.log.v1` by their names.
 
 Fields that are 0, false or empty are written too, so that every line of a kind has the same ones; bytes are
-base64.
+base64. The same log gives the same text.
 """
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -27,6 +28,15 @@ def lines(log: EventLog) -> Iterator[str]:
             "experiment_id": event.experiment_id,
             "decision_id": event.decision_id,
             "at_us": event.at_us,
-            "record": record,
+            "record": _ordered(record),
         }
         yield json.dumps(row, separators=(",", ":"))
+
+
+def _ordered(value: Any) -> Any:
+    # A protobuf map has an order of its own in every process.
+    if isinstance(value, dict):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    return value

@@ -170,3 +170,25 @@ def test_a_joiner_leaves_out_a_reward_for_a_decision_that_is_closed_or_unknown(o
     joiner.reward("d1", Reward(3, AT_US + 2, "visit", 0.0))
     joiner.reward("nobody", Reward(4, AT_US + 2, "visit", 0.0))
     assert joiner.closed(END_US * 2) == []
+
+
+def test_a_joiner_does_not_close_a_decision_when_an_earlier_one_with_its_id_was_due(on_reward):
+    joiner, experiment = Joiner(), on_reward()
+    joiner.decision(experiment, decided(experiment), 1, AT_US)
+    joiner.reward("d1", Reward(2, AT_US + 1, "visit", 1.0))
+    assert len(joiner.closed(AT_US + 2)) == 1
+    joiner.decision(experiment, decided(experiment), 3, AT_US + 5)
+    assert joiner.closed(END_US + 5) == []
+    assert [event.position for event in joiner.closed(END_US + 6)] == [(END_US + 5, 3)]
+
+
+def test_a_joiner_keeps_nothing_of_the_many_decisions_that_rewards_closed(on_reward):
+    joiner, experiment = Joiner(), on_reward()
+    joiner.decision(experiment, decided(experiment, "open"), 1, AT_US)
+    for seq in range(2, 5_000):
+        joiner.decision(experiment, decided(experiment, f"d{seq}"), seq, AT_US + seq)
+        joiner.reward(f"d{seq}", Reward(seq, AT_US + seq, "visit", 1.0))
+        assert len(joiner.closed(AT_US + seq + 1)) == 1
+    assert len(joiner._due) < 2_000
+    assert joiner.due_us() == END_US
+    assert [event.position.seq for event in joiner.closed(END_US + 1)] == [1]

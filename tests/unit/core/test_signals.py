@@ -123,3 +123,19 @@ def test_no_value_is_repeated_in_a_refusal():
         refused = refusal(context)
         told = f"{refused.message} {refused.metadata} {refused.violations}"
         assert not any(secret in told for secret in ("1234", "987", "secret"))
+
+
+@pytest.mark.parametrize("turn", [list, reversed])
+def test_declared_comes_before_type_and_type_before_range_in_whatever_order_a_map_comes(turn):
+    sent = [("age", 500.0), ("recency", "x"), ("nobody", 1.0)]
+    assert refusal(dict(turn(sent))).reason is Reason.UNDECLARED_SIGNAL
+    assert refusal(dict(turn(sent[:2]))).reason is Reason.WRONG_TYPE
+    assert refusal(dict(turn(sent[:1]))).reason is Reason.SIGNAL_OUT_OF_RANGE
+
+
+def test_a_refusal_shows_only_the_beginning_of_long_values():
+    signals = {"topic": signal(type="category", strict=True, values=[f"{n}{'é' * 500}" for n in range(10)])}
+    with pytest.raises(Refused) as refused:
+        admitted(signals, {"topic": "x"}, ())
+    assert refused.value.metadata["allowed"].endswith("…")
+    assert len(refused.value.metadata["allowed"]) == 128

@@ -1,0 +1,400 @@
+"""What operators see of a real server: metrics, health, logs, and a changed or broken experiments file."""
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from bandit.v1 import bandit_pb2 as pb
+from bandit.v1.bandit_pb2_grpc import BanditServiceStub
+
+TIMEOUT_S = 20.0
+EVENTUALLY_S = 30.0
+COMPONENTS = {"log", "experiments", "learner", "processes"}
+SERVICES = ("", "bandit.v1.BanditService")
+
+EXPERIMENT = """
+  - id: {id}
+    owner: growth@shop.example
+    variants: [{{id: a, payload: {{template: plain}}}}, {{id: b}}, {{id: c}}]
+    baseline: a
+    signals:
+      recency: {{type: number, range: [1, 12]}}
+      channel: {{type: category}}
+      tags: {{type: categories}}
+      zip_code: {{type: category, consent: marketing}}
+    reward: {{metric: click, default: none, learn: on_reward}}
+    rollout: {rollout}
+"""
+
+
+def file_of(**rollouts: str) -> str:
+    return "experiments:" + "".join(EXPERIMENT.format(id=id, rollout=text) for id, text in rollouts.items())
+
+
+EXPERIMENTS = file_of(mail="{stage: full}", calm="{stage: paused}") + EXPERIMENT.format(
+    id="own", rollout="{stage: full}"
+).replace("baseline: a", "").replace("[{id: a, payload: {template: plain}}, {id: b}, {id: c}]", "[]")
+
+T = TypeVar("T")
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def eventually(condition: Callable[[], T | None]) -> T:
+    """What the condition says once it says something true."""
+    give_up_s = time.monotonic() + EVENTUALLY_S
+    while not (answer := condition()):
+        assert time.monotonic() < give_up_s, "it did not come to pass"
+        time.sleep(0.02)
+    return answer
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A server, its metrics page and its folder."""
+
+    address: str
+    page: str
+    folder: Path
+
+    def stub(self) -> BanditServiceStub:
+        # A connection of its own: the kernel spreads connections over the workers.
+        channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        return BanditServiceStub(channel)
+
+    def choose(self, experiment_id: str = "mail", **rest: Any) -> pb.ChooseResponse:
+        request = pb.ChooseRequest(experiment_id=experiment_id, **rest)
+        return self.stub().Choose(request, timeout=TIMEOUT_S)
+
+    def samples(self) -> Samples:
+        with urllib.request.urlopen(f"{self.page}/metrics", timeout=TIMEOUT_S) as reply:  # noqa: S310
+            text = reply.read().decode()
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.samples().get((name, frozenset(labels.items())), 0.0)
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"{self.page}/health", timeout=TIMEOUT_S) as reply:  # noqa: S310
+                return reply.status, json.loads(reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def component(self, name: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.health()[1]["components"][name]
+        return state
+
+    def serves(self, name: str) -> bool:
+        """gRPC health of a component or service."""
+        with grpc.insecure_channel(self.address) as channel:
+            request = health_pb2.HealthCheckRequest(service=name)
+            reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def start(servers: Any, *flags: str) -> Watched:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = servers.start(
+        "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{port}", *flags, experiments_text=EXPERIMENTS
+    )
+    watched = Watched(address, f"http://127.0.0.1:{port}", servers.folder())
+
+    def up() -> bool:
+        try:
+            return watched.health()[0] == 200
+        except OSError:
+            return False
+
+    eventually(up)
+    return watched
+
+
+@pytest.fixture(scope="module")
+def watched(module_servers: Any) -> Watched:
+    return start(module_servers, "--workers", "2")
+
+
+@pytest.fixture
+def own(servers: Any) -> Watched:
+    return start(servers)
+
+
+def refused(call: Callable[[], object]) -> None:
+    with pytest.raises(grpc.RpcError):
+        call()
+
+
+# Metrics
+
+
+def test_calls_are_counted_by_method_and_code_over_all_workers(watched: Watched) -> None:
+    def counts() -> list[float]:
+        return [
+            watched.sample("banditd_calls_total", method="Choose", code="OK"),
+            watched.sample("banditd_call_seconds_count", method="Choose"),
+            watched.sample("banditd_calls_total", method="Choose", code="NOT_FOUND"),
+            watched.sample("banditd_refusals_total", method="Choose", reason="UNKNOWN_EXPERIMENT"),
+            watched.sample("banditd_refusals_total", method="RewardBatch", reason="MISSING_ID"),
+        ]
+
+    before = counts()
+    for _ in range(20):
+        watched.choose()
+    for _ in range(3):
+        refused(lambda: watched.choose("nobody"))
+    watched.stub().RewardBatch(pb.RewardBatchRequest(requests=[pb.RewardRequest()] * 4), timeout=TIMEOUT_S)
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [20, 23, 3, 3, 4]
+
+
+def test_decisions_are_counted_by_variant_source_and_arm(watched: Watched) -> None:
+    labels = {"experiment": "calm", "variant": "a", "source": "BASELINE", "arm": "CONTROL"}
+    before = watched.sample("banditd_decisions_total", **labels)
+    repeats = watched.sample("banditd_decisions_repeated_total", experiment="calm")
+    broken = watched.sample("banditd_broken_distributions_total", experiment="calm")
+    for number in range(10):
+        watched.choose("calm", decision_id=f"counted-{number}")
+    for _ in range(3):
+        watched.choose("calm", decision_id="counted-0")
+    assert watched.sample("banditd_decisions_total", **labels) == before + 10
+    assert watched.sample("banditd_decisions_repeated_total", experiment="calm") == repeats + 3
+    assert watched.sample("banditd_broken_distributions_total", experiment="calm") == broken
+
+
+def test_rewards_are_counted_by_what_became_of_them(watched: Watched) -> None:
+    def counts() -> list[float]:
+        statuses = [("calm", "RECORDED"), ("calm", "DUPLICATE"), ("calm", "LATE"), ("", "UNKNOWN_DECISION")]
+        return [
+            watched.sample("banditd_rewards_total", experiment=experiment, status=status)
+            for experiment, status in statuses
+        ]
+
+    before = counts()
+    name = watched.choose("calm").decision_id
+    rewards = [
+        pb.RewardRequest(decision_id=name, value=1),
+        pb.RewardRequest(decision_id=name, value=1),
+        pb.RewardRequest(decision_id=name, value=1, reward_id="later"),
+        pb.RewardRequest(decision_id="nobody", value=1),
+        pb.RewardRequest(decision_id="nobody", value=1),
+    ]
+    watched.stub().RewardBatch(pb.RewardBatchRequest(requests=rewards), timeout=TIMEOUT_S)
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [1, 1, 1, 2]
+
+
+def test_clamped_signals_are_counted(watched: Watched) -> None:
+    before = watched.sample("banditd_signals_clamped_total", experiment="mail")
+    watched.choose(context={"recency": pb.FeatureValue(number=99)})
+    assert watched.sample("banditd_signals_clamped_total", experiment="mail") == before + 1
+
+
+def test_commits_and_syncs_are_timed(watched: Watched) -> None:
+    def counts() -> list[float]:
+        names = ("banditd_commit_seconds_count", "banditd_commit_rows_sum", "banditd_sync_seconds_count")
+        return [watched.sample(name) for name in names]
+
+    before = counts()
+    name = watched.choose().decision_id
+    watched.stub().Reward(pb.RewardRequest(decision_id=name, value=1), timeout=TIMEOUT_S)
+    eventually(lambda: all(now > then for now, then in zip(counts(), before, strict=True)))
+    assert watched.sample("banditd_log_up") == 1
+
+
+def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> None:
+    def learned() -> bool:
+        response = watched.choose("mail")
+        watched.stub().Reward(pb.RewardRequest(decision_id=response.decision_id, value=1), timeout=TIMEOUT_S)
+        return response.source == pb.DECISION_SOURCE_LEARNED
+
+    eventually(learned)
+    age = ("banditd_snapshot_age_seconds", frozenset({("experiment", "mail")}))
+    samples = eventually(lambda: seen if age in (seen := watched.samples()) else None)
+    assert samples[age] >= 0
+    assert samples["banditd_learner_lag_seconds", frozenset()] >= 0
+    assert samples["banditd_joined_events_total", frozenset({("experiment", "mail")})] >= 1
+    assert samples["banditd_snapshots_published_total", frozenset({("experiment", "mail")})] >= 1
+
+
+def test_texts_of_calls_never_become_labels(watched: Watched) -> None:
+    marker = "label-marker"
+    labels = {"experiment": "own", "variant": "(from the call)", "source": "UNTRAINED", "arm": "TREATMENT"}
+    before = watched.sample("banditd_decisions_total", **labels)
+    for number in range(5):
+        watched.choose("own", variants=[pb.Variant(id=f"{marker}-{number}")])
+    refused(lambda: watched.choose(marker))
+    refused(lambda: watched.choose(context={marker: pb.FeatureValue(number=1)}))
+    name = watched.choose().decision_id
+    reward = pb.RewardRequest(decision_id=name, value=1, metric=marker)
+    refused(lambda: watched.stub().Reward(reward, timeout=TIMEOUT_S))
+    refused(
+        lambda: grpc.insecure_channel(watched.address).unary_unary(f"/{marker}/{marker}", None, None)(b"")
+    )
+    assert watched.sample("banditd_decisions_total", **labels) == before + 5
+    assert marker not in repr(watched.samples())
+
+
+def test_counters_survive_a_killed_worker(watched: Watched) -> None:
+    def total() -> float:
+        name = "banditd_calls_total"
+        return sum(
+            v for (n, labels), v in watched.samples().items() if n == name and ("code", "OK") in labels
+        )
+
+    def workers() -> list[int]:
+        processes = watched.component("processes")
+        return [processes["worker-0"], processes["worker-1"]]
+
+    for _ in range(20):
+        watched.choose()
+    before, pids = total(), workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(workers()) and not set(workers()) & set(pids))
+    assert total() == before
+
+    def chosen() -> bool:
+        try:
+            return bool(watched.choose().decision_id)
+        except grpc.RpcError:
+            return False
+
+    eventually(chosen)
+    assert total() == before + 1
+    eventually(lambda: watched.health()[0] == 200)
+
+
+# Health
+
+
+def test_health_tells_every_component(watched: Watched) -> None:
+    status, body = eventually(lambda: seen if (seen := watched.health())[0] == 200 else None)
+    assert (status, body["ok"]) == (200, True)
+    assert set(body["components"]) == COMPONENTS
+    assert all(component["ok"] for component in body["components"].values())
+    assert body["components"]["processes"]["address"] == watched.address
+    eventually(lambda: all(watched.serves(name) for name in (*SERVICES, *COMPONENTS)))
+
+
+def test_a_component_that_does_not_exist_is_not_found(watched: Watched) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        watched.serves("nobody")
+    error: Any = raised.value
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_the_page_knows_only_its_two_addresses(watched: Watched) -> None:
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{watched.page}/events.db", timeout=TIMEOUT_S)  # noqa: S310
+    assert raised.value.code == 404
+
+
+# The experiments file
+
+
+@pytest.mark.parametrize("broken", ["experiments: [", "baseline", "gone"])
+def test_a_broken_file_is_told_and_changes_nothing_until_it_is_mended(own: Watched, broken: str) -> None:
+    file = own.folder / "experiments.yaml"
+    if broken == "gone":
+        file.unlink()
+    else:
+        text = EXPERIMENTS.replace("stage: full", "stage: paused").replace("baseline: a", "baseline: z", 1)
+        file.write_text(broken if broken != "baseline" else text)
+    eventually(lambda: not own.serves("experiments"))
+    assert all(own.serves(name) for name in (*SERVICES, *(COMPONENTS - {"experiments"})))
+    status, body = own.health()
+    assert (status, body["ok"]) == (503, False)
+    problem = body["components"]["experiments"]["detail"]
+    assert str(file) in problem
+    if broken == "baseline":
+        assert f"{file}:5: experiments[0].baseline: is 'z'" in problem
+        assert f"{file}:5:" in (own.folder / "log").read_text()
+    assert own.choose().source == pb.DECISION_SOURCE_UNTRAINED
+    file.write_text(EXPERIMENTS)
+    eventually(lambda: own.serves("experiments"))
+    assert own.health()[0] == 200
+
+
+def test_a_changed_file_comes_into_force_and_a_removed_experiment_serves_the_baseline(own: Watched) -> None:
+    file = own.folder / "experiments.yaml"
+    assert own.choose("mail").source == pb.DECISION_SOURCE_UNTRAINED
+    assert own.choose("calm").source == pb.DECISION_SOURCE_BASELINE
+
+    # Replaced by another file in one step, as deployments do.
+    aside = own.folder / "aside"
+    aside.write_text(file_of(mail="{stage: paused}", calm="{stage: full}", late="{stage: full}"))
+    aside.replace(file)
+    eventually(lambda: own.choose("mail").source == pb.DECISION_SOURCE_BASELINE)
+    eventually(lambda: own.choose("calm").source == pb.DECISION_SOURCE_UNTRAINED)
+    assert own.choose("late").arm == pb.ARM_TREATMENT
+    late = own.choose("late").decision_id
+
+    file.write_text(file_of(mail="{stage: full}"))
+    eventually(lambda: own.choose("mail").source == pb.DECISION_SOURCE_UNTRAINED)
+    response = own.choose("late")
+    assert (response.variant_id, response.propensity) == ("a", 1)
+    assert (response.source, response.arm) == (pb.DECISION_SOURCE_BASELINE, pb.ARM_CONTROL)
+    status = own.stub().Reward(pb.RewardRequest(decision_id=late, value=1), timeout=TIMEOUT_S).status
+    assert status == pb.REWARD_STATUS_RECORDED
+
+
+# What is kept about people
+
+
+def test_subjects_are_stored_nowhere_and_contexts_in_the_event_log_alone(servers: Any) -> None:
+    subject, context, dropped = "marker-of-a-subject", "marker-of-a-context", "marker-of-a-dropped-value"
+    watched = start(servers, "--log-level", "debug")
+    values = {
+        "channel": pb.FeatureValue(text=context),
+        "tags": pb.FeatureValue(texts=pb.TextList(values=[context, f"{context}-2"])),
+        "zip_code": pb.FeatureValue(text=dropped),
+    }
+
+    def learned() -> bool:
+        response = watched.choose(subject_id=subject, context=values)
+        reward = pb.RewardRequest(decision_id=response.decision_id, value=1)
+        watched.stub().Reward(reward, timeout=TIMEOUT_S)
+        return response.source == pb.DECISION_SOURCE_LEARNED
+
+    eventually(learned)
+    # What is refused, repeated or in conflict leaves no more behind.
+    wrong = pb.FeatureValue(text=context)
+    refused(lambda: watched.choose(subject_id=subject, context={"recency": wrong}))
+    refused(lambda: watched.choose(subject_id=subject, context={"nobody": wrong}))
+    refused(lambda: watched.choose(subject_id=subject * 20))
+    refused(lambda: watched.choose(context={"channel": pb.FeatureValue(text=context * 100)}))
+    watched.choose(decision_id="once", subject_id=subject, context=values)
+    watched.choose(decision_id="once", subject_id=subject, context=values)
+    refused(lambda: watched.choose(decision_id="once", subject_id=subject))
+    servers.stop()
+
+    def holding(marker: str) -> set[str]:
+        files = (path for path in watched.folder.rglob("*") if path.is_file())
+        return {path.name for path in files if marker.encode() in path.read_bytes()}
+
+    assert holding(subject) == set()
+    assert holding(dropped) == set()
+    assert holding(context) <= {"events.db", "events.db-wal"}
+    assert holding(context)
+    assert any(path.suffix == ".vw" for path in watched.folder.rglob("*"))
+    lines = [json.loads(line) for line in (watched.folder / "log").read_text().splitlines()]
+    assert all({"event", "level", "timestamp", "process"} <= set(line) for line in lines)
+    assert {"worker-0", "learner", "supervisor"} <= {line["process"] for line in lines}
+    assert any(line["event"] == "call" and line.get("reason") == "WRONG_TYPE" for line in lines)

@@ -13,10 +13,10 @@ _SCALE = 2.0**-_BITS
 
 def uniform(domain: str, salt: bytes, *parts: str) -> float:
     """A number in [0, 1) with 53 random bits that depends on nothing but the arguments."""
-    h = blake2b(digest_size=8)
-    for part in (domain.encode(), salt, *(part.encode() for part in parts)):
-        h.update(len(part).to_bytes(4, "big") + part)
-    return (int.from_bytes(h.digest(), "big") >> (64 - _BITS)) * _SCALE
+    pieces = [domain.encode(), salt, *[part.encode() for part in parts]]
+    message = b"".join([len(piece).to_bytes(4, "big") + piece for piece in pieces])
+    digest = blake2b(message, digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> (64 - _BITS)) * _SCALE
 
 
 def draw(distribution: Sequence[float], u: float) -> int:

@@ -13,12 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from bandit.core.distribution import BrokenDistribution
 from bandit.core.records import JoinedEvent, Position
 from bandit.eventlog.joined import read_joined
 from bandit.eventlog.log import CorruptRecord, LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.fold import ModelFold
-from bandit.policies.model import ModelSpec
+from bandit.policies.model import Learner, ModelSpec
 from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
 from bandit.snapshots.store import MODEL, SnapshotStore
 
@@ -231,12 +232,18 @@ def _difference(replayed: ModelFold, manifest: Manifest, folder: Path, probes: d
         if stored.learner.fingerprint() != replayed.learner.fingerprint():
             return "its weights are not what the log gives"
         for event in probes:
-            question = event.decision.context, event.decision.variants
-            if stored.learner.predict(*question) != replayed.learner.predict(*question):
+            if _predicted(stored.learner, event) != _predicted(replayed.learner, event):
                 return "its predictions are not those of the model that the log gives"
         return ""
     finally:
         stored.close()
+
+
+def _predicted(learner: Learner, event: JoinedEvent) -> list[float] | str:
+    try:
+        return learner.predict(event.decision.context, event.decision.variants)
+    except BrokenDistribution as error:
+        return str(error)
 
 
 def _verdict(experiment_id: str, held: _Held, problems: list[str]) -> ExperimentVerdict:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CRASH = Path(__file__).parents[2] / "scripts" / "bench" / "crash.py"
+REPOSITORY = Path(__file__).parents[2]
 CYCLES = 4
 
 
@@ -16,7 +16,8 @@ def test_whatever_is_killed_under_load_nothing_acknowledged_is_lost_and_the_mode
     seed = random.SystemRandom().randrange(1_000_000)
     print("seed", seed)
     done = subprocess.run(
-        [sys.executable, str(CRASH), "--cycles", str(CYCLES), "--seed", str(seed)],
+        [sys.executable, "-m", "scripts.bench.crash", "--cycles", str(CYCLES), "--seed", str(seed)],
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=110,

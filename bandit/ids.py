@@ -4,7 +4,6 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from uuid import UUID
 
 
 def wall_clock_ms() -> int:
@@ -50,4 +49,5 @@ class TimeOrderedIds:
             | 0b10 << 62
             | random & (1 << 62) - 1
         )
-        return str(UUID(int=value))
+        digits = f"{value:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

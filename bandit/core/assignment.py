@@ -2,7 +2,7 @@
 
 from bandit.core.experiment import Rollout
 from bandit.core.records import Arm, Stage
-from bandit.core.sampling import uniform
+from bandit.core.sampling import Uniform
 
 
 def treatment_share(rollout: Rollout) -> float:
@@ -16,12 +16,14 @@ def treatment_share(rollout: Rollout) -> float:
             return 0.0
 
 
-def arm(salt: bytes, experiment_id: str, unit: str, share: float) -> Arm:
+def arm(uniform: Uniform, unit: str, share: float) -> Arm:
     """The arm of `unit`: the subject's pseudonym, or the decision id where there is no subject.
 
-    Treatment grows from 0 upwards with `share` and the holdout stands at the top end, so that a subject in
-    the holdout never leaves it and a subject once treated stays treated while the share grows.
+    `uniform` is the experiment's own, of the domain "arm". Treatment grows from 0 upwards with `share` and
+    the holdout stands at the top end, so that a subject in the holdout never leaves it and a subject once
+    treated stays treated while the share grows.
     """
     if share <= 0.0:
         return Arm.CONTROL
-    return Arm.TREATMENT if uniform("arm", salt, experiment_id, unit) < share else Arm.CONTROL
+    # A uniform number is below 1 always, so nothing needs to be drawn where all are treated.
+    return Arm.TREATMENT if share >= 1.0 or uniform(unit) < share else Arm.CONTROL

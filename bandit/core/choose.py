@@ -1,7 +1,7 @@
 """Experiment + context + policy -> Decision: the only way a variant is ever chosen."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bandit.core import assignment
@@ -9,7 +9,8 @@ from bandit.core.distribution import BrokenDistribution, normalised, one_hot, wi
 from bandit.core.errors import Reason, Refused
 from bandit.core.experiment import Experiment
 from bandit.core.records import Arm, Decision, Features, Source, Variant
-from bandit.core.sampling import draw, uniform
+from bandit.core.sampling import Uniform, draw
+from bandit.core.signals import Rule, rules
 
 
 class Policy(Protocol):
@@ -31,19 +32,33 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One immutable view of an experiment: its definition in force and what calls need of it."""
+    """One immutable view of an experiment: its definition in force and what calls need of it.
+
+    `signals` is None where any is taken.
+    """
 
     experiment: Experiment
     version: int
     salt: bytes
     catalogue: tuple[Variant, ...]
     treatment_share: float
+    signals: Mapping[str, Rule] | None
+    arms: Uniform = field(repr=False, compare=False)
+    draws: Uniform = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, experiment: Experiment, version: int, salt: bytes) -> "View":
         """The view of a definition."""
-        share = assignment.treatment_share(experiment.rollout)
-        return cls(experiment, version, salt, experiment.catalogue(), share)
+        return cls(
+            experiment,
+            version,
+            salt,
+            experiment.catalogue(),
+            assignment.treatment_share(experiment.rollout),
+            None if experiment.signals == "open" else rules(experiment.signals),
+            arms=Uniform("arm", salt, experiment.id),
+            draws=Uniform("draw", salt, experiment.id),
+        )
 
 
 def eligible(
@@ -84,21 +99,20 @@ def choose(
     """
     experiment = view.experiment
     size = len(variants)
-    baseline = _baseline_index(experiment.baseline, variants)
     try:
         raw = normalised(policy.distribution(context, variants), size)
         policy_distribution = with_floor(raw, experiment.policy.floor)
     except BrokenDistribution:
         policy_distribution = None
-    arm = assignment.arm(view.salt, experiment.id, subject or decision_id, view.treatment_share)
+    arm = assignment.arm(view.arms, subject or decision_id, view.treatment_share)
     if arm is Arm.TREATMENT and policy_distribution is not None:
         distribution = policy_distribution
         source = Source.LEARNED if policy.snapshot_id else Source.UNTRAINED
-        chosen = draw(distribution, uniform("draw", view.salt, experiment.id, decision_id))
+        chosen = draw(distribution, view.draws(decision_id))
     else:
-        distribution = one_hot(baseline, size)
+        chosen = _baseline_index(experiment.baseline, variants)
+        distribution = one_hot(chosen, size)
         source = Source.BASELINE
-        chosen = baseline
     return Decision(
         experiment_id=experiment.id,
         version=view.version,

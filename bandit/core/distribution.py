@@ -23,8 +23,9 @@ def normalised(probabilities: Sequence[float], size: int) -> list[float]:
     if len(probabilities) != size or size == 0:
         raise BrokenDistribution(f"expected {size} probabilities, got {len(probabilities)}")
     # A NaN fails every comparison, so both tests are written to pass only for sound values. The first one
-    # goes first because fsum itself raises when it meets infinities of both signs.
-    if not all(0.0 <= p <= 1.0 + RENORMALISE_TOLERANCE for p in probabilities):
+    # goes first because fsum itself raises when it meets infinities of both signs; min and max may overlook a
+    # NaN, the sum does not.
+    if not (min(probabilities) >= 0.0 and max(probabilities) <= 1.0 + RENORMALISE_TOLERANCE):
         raise BrokenDistribution("a probability is outside [0, 1]")
     total = math.fsum(probabilities)
     if not abs(total - 1.0) <= RENORMALISE_TOLERANCE:

@@ -19,12 +19,8 @@ def inverse_gap_weighting(rewards: Sequence[float], gamma: float) -> list[float]
     best = max(rewards)
     probabilities = [1.0 / (size + gamma * (best - reward)) for reward in rewards]
     # With several best variants the rest is shared, so that order carries no preference.
-    ties = [index for index, reward in enumerate(rewards) if reward == best]
-    tied = set(ties)
-    rest = 1.0 - sum(p for index, p in enumerate(probabilities) if index not in tied)
-    for index in ties:
-        probabilities[index] = rest / len(ties)
-    return probabilities
+    rest = (1.0 - sum(probabilities)) / rewards.count(best)
+    return [p + rest if reward == best else p for p, reward in zip(probabilities, rewards, strict=True)]
 
 
 def squarecb_gamma(events: int, scale: float, exponent: float) -> float:

@@ -67,8 +67,7 @@ class Variant:
     payload_json: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was chosen, and everything needed to learn from it and to judge it later.
 
     `variants` are the eligible ones in catalogue (or request) order; `distribution` (what was drawn from) and

@@ -11,12 +11,29 @@ _BITS = 53
 _SCALE = 2.0**-_BITS
 
 
-def uniform(domain: str, salt: bytes, *parts: str) -> float:
-    """A number in [0, 1) with 53 random bits that depends on nothing but the arguments."""
-    pieces = [domain.encode(), salt, *[part.encode() for part in parts]]
-    message = b"".join([len(piece).to_bytes(4, "big") + piece for piece in pieces])
-    digest = blake2b(message, digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> (64 - _BITS)) * _SCALE
+class Uniform:
+    """Uniform numbers by unit: `Uniform(domain, salt, *parts)(unit)` depends on nothing but these.
+
+    What comes before the unit is hashed once.
+    """
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, domain: str, salt: bytes, *parts: str) -> None:
+        """`domain` keeps apart what must be independent; `parts` are ids."""
+        self._begun = blake2b(digest_size=8)
+        for piece in (domain.encode(), salt, *[part.encode() for part in parts]):
+            self._begun.update(_with_length(piece))
+
+    def __call__(self, unit: str) -> float:
+        """A number in [0, 1) with 53 random bits."""
+        whole = self._begun.copy()
+        whole.update(_with_length(unit.encode()))
+        return (int.from_bytes(whole.digest(), "big") >> (64 - _BITS)) * _SCALE
+
+
+def _with_length(piece: bytes) -> bytes:
+    return len(piece).to_bytes(4, "big") + piece
 
 
 def draw(distribution: Sequence[float], u: float) -> int:

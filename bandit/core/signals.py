@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from bandit.core.errors import Reason, Refused, refused_field
 from bandit.core.experiment import Signal
@@ -13,11 +14,30 @@ OTHER = "other"
 _ALLOWED_CHARACTERS = 128
 """How much of what is allowed a refusal shows: a client takes about 8 KB of a call's error details."""
 
-_TYPE_NAMES = {str: "category", float: "number", bool: "flag", tuple: "categories"}
+TYPES: Mapping[str, type] = {"number": float, "category": str, "flag": bool, "categories": tuple}
+"""The type that a value of each type of signal has."""
+
+_TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
+
+
+class Rule(NamedTuple):
+    """A declared signal as calls are judged by it: `bounded` is the signal if it bounds its values."""
+
+    kind: type
+    consent: str | None
+    bounded: Signal | None
+
+
+def rules(signals: Mapping[str, Signal]) -> dict[str, Rule]:
+    """The rules of an experiment's signals, by name."""
+    return {
+        name: Rule(TYPES[signal.type], signal.consent, signal if signal.range or signal.values else None)
+        for name, signal in signals.items()
+    }
 
 
 def admitted(
-    signals: Mapping[str, Signal] | None, raw: Mapping[str, FeatureValue | None], consents: Collection[str]
+    signals: Mapping[str, Rule] | None, raw: Mapping[str, FeatureValue | None], consents: Collection[str]
 ) -> tuple[Features, int]:
     """The signals that may be used and logged, as sent, and how many of them the model will see clamped.
 
@@ -32,11 +52,10 @@ def admitted(
     clamped = 0
     out_of_range = None
     for name, value in raw.items():
-        signal = None
-        if signals is not None:
-            signal = signals[name]
-            if signal.consent is not None and signal.consent not in consents:
-                continue
+        given = type(value)
+        kind, consent, bounded = _ANY if signals is None else signals[name]
+        if consent is not None and consent not in consents:
+            continue
         if value is None:
             raise refused_field(
                 Reason.MISSING_VALUE,
@@ -44,23 +63,26 @@ def admitted(
                 f"Signal {name!r} has no value. Set text, number, flag or texts, or leave the signal out.",
                 signal=name,
             )
-        if signal is not None and _TYPE_NAMES[type(value)] != signal.type:
-            raise _wrong_type(name, signal.type, _TYPE_NAMES[type(value)])
-        if type(value) is float and not math.isfinite(value):
+        if given is not kind and kind is not object:
+            raise _wrong_type(name, _TYPE_NAMES[kind], _TYPE_NAMES[given])
+        if given is float and not math.isfinite(value):  # type: ignore[arg-type]  # a float, as asked
             raise refused_field(
                 Reason.NON_FINITE_VALUE,
                 f"context[{name}]",
                 f"Signal {name!r} is NaN or infinite. Send a finite number, or leave the signal out.",
                 signal=name,
             )
-        if signal is not None and for_model(signal, value) != value:
-            if signal.strict:
-                out_of_range = out_of_range or _out_of_range(name, signal)
+        if bounded is not None and for_model(bounded, value) != value:
+            if bounded.strict:
+                out_of_range = out_of_range or _out_of_range(name, bounded)
             clamped += 1
         kept[name] = value
     if out_of_range is not None:
         raise out_of_range
     return kept, clamped
+
+
+_ANY = Rule(object, None, None)
 
 
 def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:
@@ -75,7 +97,7 @@ def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:
     return value
 
 
-def _undeclared(name: str, signals: Mapping[str, Signal]) -> Refused:
+def _undeclared(name: str, signals: Collection[str]) -> Refused:
     known = ", ".join(list(signals)[:10]) or "none"
     message = (
         f"Signal {name!r} is not declared by the experiment (declared: {known}). Declare it in the "

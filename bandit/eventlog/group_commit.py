@@ -1,41 +1,43 @@
-"""Group commit: what many callers submit is written in one transaction, and synced once for all who wait.
+"""Group commit: batches are written at once where that holds up nobody, and synced once for all who wait.
 
-Two threads and two queues, so that a slow sync holds back no commit:
+    append: written on the caller's thread if no other process is writing; else by the writer
+    sync:   the syncer syncs once for all who wait
 
-    submit -> writer: append (one transaction a batch) -> deliver
-                                                       -> syncer: sync (once for all waiting) -> deliver
+To hand a batch to a thread and its results back costs more than to write it, so the writer only does what
+would have to wait. A sync always waits, for the disk.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
 
-from bandit.eventlog.log import EventLog, Item, LogUnwritable, Result
+from bandit.eventlog.log import EventLog, Item, LogBusy, LogUnwritable, Result
 
-BATCH_ITEMS = 512
-"""How many items one transaction takes at most."""
+Appended = Callable[[Sequence[Result] | Exception], None]
+"""Told the results of a batch, one an item, or why there are none."""
 
-Token = TypeVar("Token")
-Delivery = list[tuple[Token, Result | Exception]]
+Synced = Callable[[LogUnwritable | None], None]
+"""Told that what was appended before is durable, or why it may not be."""
 
 
-class GroupCommit(Generic[Token]):
-    """Commits what is submitted, in order, and delivers each result with the token it was submitted with.
+class GroupCommit:
+    """Appends to a log and syncs it, for callers on one thread, who never wait.
 
-    A result is the log's own, or the exception that its transaction raised: LogUnwritable while the log is
-    dead, anything else if an item could not be encoded. A dead log is reopened every `reopen_every_s`
-    seconds; `on_state` is told False when it dies and True when it is back.
+    A batch fails with LogUnwritable while the log is dead, and with anything else if an item can't be
+    encoded. A dead log is reopened every `reopen_every_s` seconds; `on_state` is told False when it dies and
+    True when it is back.
 
-    The callables run on the two threads: they must be quick and must not raise. `deliver` takes a list of
-    (token, result), `on_commit` the items of a transaction and the seconds it took, `on_sync` seconds.
+    `post` makes the callers' thread call something; the other callables may run on any thread. All must be
+    quick and must not raise. `on_commit` takes the items of a transaction and the seconds it took, `on_sync`
+    seconds.
     """
 
     def __init__(
         self,
         log: EventLog,
-        deliver: Callable[[Delivery[Token]], None],
+        post: Callable[[Callable[[], None]], None],
         *,
         on_state: Callable[[bool], None],
         on_commit: Callable[[int, float], None] = lambda items, seconds: None,
@@ -43,7 +45,7 @@ class GroupCommit(Generic[Token]):
         reopen_every_s: float = 1.0,
     ) -> None:
         self._log = log
-        self._deliver = deliver
+        self._post = post
         self._on_state = on_state
         self._on_commit = on_commit
         self._on_sync = on_sync
@@ -51,80 +53,79 @@ class GroupCommit(Generic[Token]):
         self._state_lock = threading.Lock()
         self._failure: LogUnwritable | None = None
         self._closed = False
-        # None ends a thread.
-        self._submitted: SimpleQueue[tuple[Token, Item, bool] | None] = SimpleQueue()
-        # An empty delivery only wakes the syncer, to see that the log died.
-        self._committed: SimpleQueue[Delivery[Token] | None] = SimpleQueue()
+        # Batches that the writer has, or whose results are on their way back.
+        self._behind = 0
+        # None ends a thread; an empty list only wakes the syncer, to see that the log died.
+        self._handed: SimpleQueue[tuple[Sequence[Item], Appended] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[list[Synced] | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
         self._syncer = threading.Thread(target=self._sync_all, name="log-syncer", daemon=True)
         self._writer.start()
         self._syncer.start()
 
-    def submit(self, token: Token, item: Item, *, durable: bool) -> None:
-        """Queues an item and returns at once. Its result comes after the commit, or if `durable` the sync.
-
-        Raises RuntimeError after `close`.
+    def append(self, batch: Sequence[Item], then: Appended) -> None:
+        """Commits a batch as one transaction, before or after batches of a moment ago; `then` is told, now or
+        later. Raises RuntimeError after `close`.
         """
         if self._closed:
             raise RuntimeError("this group commit is closed")
-        self._submitted.put((token, item, durable))
+        if not self._behind:
+            try:
+                then(self._append(batch, wait=False))
+                return
+            except LogBusy:
+                pass
+        self._behind += 1
+        self._handed.put((batch, then))
+
+    def sync(self, then: Synced) -> None:
+        """Tells `then`, later, once all of which an Appended was told is durable, or can't be."""
+        if self._closed:
+            then(LogUnwritable("The event log was closed before it was synced."))
+        else:
+            self._waiting.put([then])
 
     def close(self) -> None:
-        """Commits, syncs and delivers everything that was submitted before, then ends the threads.
+        """Commits and syncs everything that was handed over before, posts it, and ends the threads.
 
-        Does not close the log. Call it from the thread that submits, or after that has ended.
+        Does not close the log. Call it from the callers' thread, or while that hands over nothing.
         """
         if not self._closed:
             self._closed = True
-            self._submitted.put(None)
+            self._handed.put(None)
+            self._writer.join()
+            self._waiting.put(None)
         self._writer.join()
         self._syncer.join()
 
-    def _write_all(self) -> None:
-        more = True
-        while more:
-            batch, more = self._next_batch()
-            if batch:
-                self._write(batch)
-        self._committed.put(None)
-
-    def _next_batch(self) -> tuple[list[tuple[Token, Item, bool]], bool]:
-        batch: list[tuple[Token, Item, bool]] = []
-        submitted = self._submitted.get()
-        while submitted is not None:
-            batch.append(submitted)
-            if len(batch) == BATCH_ITEMS:
-                return batch, True
-            try:
-                submitted = self._submitted.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
-
-    def _write(self, batch: Sequence[tuple[Token, Item, bool]]) -> None:
+    def _append(self, batch: Sequence[Item], *, wait: bool) -> Sequence[Result] | Exception:
+        # Not the log's own word: while the syncer reopens a dead log, a write would wait for that.
         failure = self._failure
         if failure is not None:
-            self._deliver([(token, failure) for token, _, _ in batch])
-            return
+            return failure
         started = time.perf_counter()
         try:
-            results = self._log.append([item for _, item, _ in batch])
+            results = self._log.append(batch, wait=wait)
+        except LogBusy:
+            raise
+        except LogUnwritable as error:
+            self._died(error)
+            self._waiting.put([])
+            return error
         except Exception as error:
-            # Also one that is a bug in an item: its callers get it, and the thread lives for the next ones.
-            if isinstance(error, LogUnwritable):
-                self._died(error)
-                self._committed.put([])
-            self._deliver([(token, error) for token, _, _ in batch])
-            return
+            # A bug in an item: its callers get it, and the next batches go on.
+            return error
         self._on_commit(len(batch), time.perf_counter() - started)
-        done: Delivery[Token] = []
-        to_sync: Delivery[Token] = []
-        for (token, _, durable), result in zip(batch, results, strict=True):
-            (to_sync if durable else done).append((token, result))
-        if to_sync:
-            self._committed.put(to_sync)
-        if done:
-            self._deliver(done)
+        return results
+
+    def _write_all(self) -> None:
+        while (handed := self._handed.get()) is not None:
+            batch, then = handed
+            self._post(partial(self._appended, then, self._append(batch, wait=True)))
+
+    def _appended(self, then: Appended, results: Sequence[Result] | Exception) -> None:
+        self._behind -= 1
+        then(results)
 
     def _sync_all(self) -> None:
         more = True
@@ -136,25 +137,26 @@ class GroupCommit(Generic[Token]):
                 reopen_at = time.monotonic() + self._reopen_every_s
             else:
                 waiting, more = self._next_waiting(max(0.0, reopen_at - time.monotonic()))
-                self._deliver_failure(waiting, self._failure)
+                self._told(waiting, self._failure)
                 if more and time.monotonic() >= reopen_at:
                     self._reopen()
                     reopen_at = time.monotonic() + self._reopen_every_s
 
-    def _next_waiting(self, timeout_s: float | None) -> tuple[Delivery[Token], bool]:
-        waiting: Delivery[Token] = []
+    def _next_waiting(self, timeout_s: float | None) -> tuple[list[Synced], bool]:
+        waiting: list[Synced] = []
         try:
-            delivery = self._committed.get(timeout=timeout_s)
-            while delivery is not None:
-                waiting += delivery
-                delivery = self._committed.get_nowait()
+            some = self._waiting.get(timeout=timeout_s)
+            while some is not None:
+                waiting += some
+                some = self._waiting.get_nowait()
         except Empty:
             return waiting, True
         return waiting, False
 
-    def _sync(self, waiting: Delivery[Token]) -> None:
+    def _sync(self, waiting: Sequence[Synced]) -> None:
         if not waiting:
             return
+        # The log may have died since: what a dead log holds is not known to be durable.
         failure = self._failure
         if failure is None:
             started = time.perf_counter()
@@ -165,14 +167,11 @@ class GroupCommit(Generic[Token]):
                 self._died(error)
             else:
                 self._on_sync(time.perf_counter() - started)
-        if failure is None:
-            self._deliver(waiting)
-        else:
-            self._deliver_failure(waiting, failure)
+        self._told(waiting, failure)
 
-    def _deliver_failure(self, waiting: Delivery[Token], failure: LogUnwritable) -> None:
+    def _told(self, waiting: Sequence[Synced], failure: LogUnwritable | None) -> None:
         if waiting:
-            self._deliver([(token, failure) for token, _ in waiting])
+            self._post(partial(_tell, waiting, failure))
 
     def _reopen(self) -> None:
         try:
@@ -188,3 +187,8 @@ class GroupCommit(Generic[Token]):
             if self._failure is None:
                 self._failure = failure
                 self._on_state(False)
+
+
+def _tell(waiting: Sequence[Synced], failure: LogUnwritable | None) -> None:
+    for then in waiting:
+        then(failure)

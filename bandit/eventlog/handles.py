@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from bandit.eventlog import schema
+from bandit.eventlog.log import LogBusy
 
 DATABASE_NAME = "events.db"
 LOCK_NAME = "writer.lock"
@@ -66,9 +67,12 @@ class Handles:
             raise
 
     @contextmanager
-    def writers_turn(self) -> Iterator[None]:
-        """Holds the writers' lock. The wait is fair, as SQLite's own, a sleep, is not."""
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+    def writers_turn(self, *, wait: bool = True) -> Iterator[None]:
+        """Holds the writers' lock. The wait is fair, as SQLite's own, a sleep, is not. Raises LogBusy."""
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LogBusy from None
         try:
             yield
         finally:

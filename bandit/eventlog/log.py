@@ -21,6 +21,10 @@ class LogUnwritable(Exception):
     """
 
 
+class LogBusy(Exception):
+    """The log can't be written without waiting for another writer. Nothing was written."""
+
+
 class SchemaTooNew(Exception):
     """The log was written by a newer banditd. Nothing was changed; the message says what to do."""
 
@@ -29,8 +33,7 @@ class CorruptRecord(Exception):
     """A stored row does not hold what was once written. `bandit.eventlog` never writes such rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewDecision:
+class NewDecision(NamedTuple):
     """A decision to store. `record` is `codec.encode_decision`'s; `window_us` is its experiment's window."""
 
     decision: Decision
@@ -38,8 +41,7 @@ class NewDecision:
     window_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewReward:
+class NewReward(NamedTuple):
     """A finite reward to store. `metric` is empty for the primary one, `reward_id` if the caller has none."""
 
     decision_id: str
@@ -62,8 +64,7 @@ class Tick:
     """Says only that log time has come this far, so that what is due can close."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDecision:
+class StoredDecision(NamedTuple):
     """A decision as the log holds it. `digest` is the keyed digest of the request that made it."""
 
     decision: Decision
@@ -72,8 +73,7 @@ class StoredDecision:
     at_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class RewardOutcome:
+class RewardOutcome(NamedTuple):
     """What became of a reward. For an unknown decision the experiment is empty and the metric as sent."""
 
     status: RewardStatus
@@ -149,7 +149,7 @@ class EventLog(Protocol):
     Every method raises LogUnwritable once the instance is dead, until `reopen` succeeds.
     """
 
-    def append(self, batch: Sequence[Item]) -> list[Result]:
+    def append(self, batch: Sequence[Item], *, wait: bool = True) -> list[Result]:
         """Writes a batch as one transaction; see `bandit.eventlog.sqlite.SqliteEventLog.append`."""
         ...
 

@@ -12,6 +12,14 @@ from bandit.core.records import RewardStatus
 from bandit.eventlog.codec import decode_reward
 from bandit.eventlog.log import NewReward
 
+_LOAD = """
+SELECT decision.decision_id, decision.experiment_id, decision.version, decision.seq, decision.at_us,
+    reward.key, reward.record, reward.closes_us IS NOT NULL
+FROM json_each(?) AS wanted
+JOIN events AS decision ON decision.kind = 'decision' AND decision.decision_id = wanted.value
+LEFT JOIN events AS reward ON reward.kind = 'reward' AND reward.decision_id = wanted.value
+"""
+
 
 @dataclass(slots=True)
 class RewardedDecision:
@@ -40,22 +48,14 @@ class Verdict:
 def load(connection: sqlite3.Connection, decision_ids: Collection[str]) -> dict[str, RewardedDecision]:
     """Those of the decisions that the log has, with their rewards."""
     found: dict[str, RewardedDecision] = {}
-    rows = connection.execute(
-        "SELECT decision_id, experiment_id, version, seq, at_us FROM events "
-        "WHERE kind = 'decision' AND decision_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(decision_ids)),),
-    )
-    for decision_id, experiment_id, version, seq, at_us in rows:
-        found[decision_id] = RewardedDecision(experiment_id, version, seq, at_us)
-    rows = connection.execute(
-        "SELECT decision_id, key, record, closes_us IS NOT NULL FROM events "
-        "WHERE kind = 'reward' AND decision_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(found)),),
-    )
-    for decision_id, key, record, closes in rows:
-        decision = found[decision_id]
-        decision.stored[key] = decode_reward(record)
-        decision.closed = decision.closed or bool(closes)
+    rows = connection.execute(_LOAD, (json.dumps(list(decision_ids)),)).fetchall()
+    for decision_id, experiment_id, version, seq, at_us, key, record, closes in rows:
+        decision = found.get(decision_id)
+        if decision is None:
+            decision = found[decision_id] = RewardedDecision(experiment_id, version, seq, at_us)
+        if key is not None:
+            decision.stored[key] = decode_reward(record)
+            decision.closed = decision.closed or bool(closes)
     return found
 
 

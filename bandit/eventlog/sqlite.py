@@ -25,6 +25,7 @@ from bandit.eventlog.log import (
     Definition,
     Event,
     Item,
+    LogBusy,
     LogUnwritable,
     Result,
     SchemaTooNew,
@@ -92,6 +93,8 @@ class SqliteEventLog:
         self._sync_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._definitions: dict[tuple[str, int], Definition] = {}
+        # The last row this instance wrote; other processes may have written since.
+        self._tail: writing.Tail | None = None
         self._dead = ""
         if not create and not self._path.exists():
             raise FileNotFoundError(
@@ -104,7 +107,7 @@ class SqliteEventLog:
         except (sqlite3.Error, OSError) as error:
             raise self._unwritable(error) from error
 
-    def append(self, batch: Sequence[Item]) -> list[Result]:
+    def append(self, batch: Sequence[Item], *, wait: bool = True) -> list[Result]:
         """Writes a batch as one transaction with one stamp, and answers with one result an item, in order.
 
         NewDecision: None if it was stored, else the StoredDecision that has its id already. NewReward: a
@@ -112,14 +115,18 @@ class SqliteEventLog:
         NewExperiment: the Definition in force, which is the latest one where nothing differs. Tick: None.
 
         When it returns, the rows survive the death of every process; `sync` makes them survive a loss of
-        power. Raises LogUnwritable, and whatever an item raises that can't be encoded; nothing was written
-        then.
+        power. Raises LogUnwritable, whatever an item raises that can't be encoded, and without `wait` LogBusy
+        if another writer is at it; nothing was written then.
         """
-        with self._write_lock:
-            results, definitions = self._append(self._alive(), batch)
-        for definition in definitions:
+        if not self._write_lock.acquire(blocking=wait):
+            raise LogBusy
+        try:
+            written = self._append(self._alive(), batch, wait=wait)
+        finally:
+            self._write_lock.release()
+        for definition in written.definitions:
             self._remember(definition)
-        return results
+        return written.results
 
     def sync(self) -> None:
         """Makes every row that was committed before the call, by whichever process, survive a loss of power.
@@ -140,6 +147,7 @@ class SqliteEventLog:
             try:
                 self._close_handles()
                 self._definitions.clear()
+                self._tail = None
                 handles = self._handles = Handles.open(self._data_dir, create=False)
                 self._dead = ""
                 if not self._checkpoint("TRUNCATE").complete:
@@ -292,14 +300,21 @@ class SqliteEventLog:
 
     # The private parts: what writes or syncs leaves the locks to its caller.
 
-    def _append(self, handles: Handles, batch: Sequence[Item]) -> tuple[list[Result], list[Definition]]:
+    def _append(self, handles: Handles, batch: Sequence[Item], *, wait: bool = True) -> writing.Written:
         try:
-            with handles.writers_turn():
-                return writing.write(
-                    handles.writer, batch, self._clock_us, self.definition, self._stored_decisions
+            with handles.writers_turn(wait=wait):
+                written = writing.write(
+                    handles.writer,
+                    batch,
+                    self._clock_us,
+                    self._tail,
+                    self.definition,
+                    self._stored_decisions,
                 )
         except (sqlite3.Error, OSError) as error:
             self._die(error)
+        self._tail = written.tail
+        return written
 
     def _sync(self, handles: Handles) -> None:
         try:

@@ -6,6 +6,7 @@ The caller holds the writers' lock, so that nobody else writes between reading t
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from bandit.core.errors import Refused
 from bandit.core.records import RewardStatus
@@ -31,45 +32,78 @@ DefinitionOf = Callable[[str, int], Definition]
 _ROWS_PER_INSERT = 64
 _INSERTS = tuple(
     "INSERT INTO events (seq, kind, experiment_id, decision_id, at_us, record, key, subject, version, "  # noqa: S608
-    f"closes_us, closes_seq, checksum) VALUES {','.join(['(?,?,?,?,?,?,?,?,?,?,?,?)'] * rows)} "
-    "ON CONFLICT DO NOTHING"
+    f"closes_us, closes_seq, checksum) VALUES {','.join(['(?,?,?,?,?,?,?,?,?,?,?,?)'] * rows)}"
     for rows in range(_ROWS_PER_INSERT + 1)
 )
+
+
+class Tail(NamedTuple):
+    """The log's last row, as far as the next one needs it."""
+
+    seq: int
+    at_us: int
+    checksum: bytes
+
+
+_EMPTY = Tail(0, 0, START)
+
+
+class Written(NamedTuple):
+    """What became of a batch: a result an item, the definitions that came into force, the log's new end."""
+
+    results: list[Result]
+    definitions: list[Definition]
+    tail: Tail
 
 
 def write(
     connection: sqlite3.Connection,
     batch: Sequence[Item],
     clock_us: Clock,
+    tail: Tail | None,
     definition_of: DefinitionOf,
     stored_decisions: Callable[[Sequence[str]], Mapping[str, StoredDecision]],
-) -> tuple[list[Result], list[Definition]]:
-    """Writes a batch as one transaction: its results, and the definitions that came into force.
+) -> Written:
+    """Writes a batch as one transaction.
 
-    Decision ids are not looked up beforehand: only a conflict rolls the transaction back, reads what is
-    there, and does it again without the conflicting ones, so that `seq` stays without gaps. Raises
-    sqlite3.Error, and whatever an item that can't be encoded raises; nothing is written then.
+    Nothing is looked up beforehand that a conflict would tell. If `tail`, the caller's last row, is the log's
+    last row still, one insert is the whole transaction. If it is not, or a decision id is known, that insert
+    meets the unique `seq` or id and leaves nothing behind; then the log is read. Raises sqlite3.Error, and
+    whatever an item that can't be encoded raises; nothing is written then.
     """
+    if tail is not None and len(batch) <= _ROWS_PER_INSERT:
+        composed = _Transaction(connection, tail, clock_us, definition_of, {})
+        written = composed.of(batch)
+        try:
+            _insert(connection, composed.rows)
+        except sqlite3.IntegrityError:
+            pass
+        else:
+            return written
     stored: Mapping[str, StoredDecision] | None = None
     while True:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            composed = _Transaction(connection, clock_us, definition_of, stored or {})
-            results = composed.results(batch)
-            if _insert(connection, composed.rows) == len(composed.rows):
-                connection.execute("COMMIT")
-                return results, composed.definitions
-        except BaseException:
+            composed = _Transaction(connection, _tail(connection), clock_us, definition_of, stored or {})
+            written = composed.of(batch)
+            _insert(connection, composed.rows)
+            connection.execute("COMMIT")
+            return written
+        except BaseException as error:
             # SQLite has rolled back by itself after a full disk or a failed write.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise
-        connection.execute("ROLLBACK")
-        if stored is not None:
-            raise sqlite3.IntegrityError("rows conflict that are not decisions; the log was altered")
+            # Only decisions can be there already, and now it is known which.
+            if not isinstance(error, sqlite3.IntegrityError) or stored is not None:
+                raise
         stored = stored_decisions(
             [item.decision.decision_id for item in batch if isinstance(item, NewDecision)]
         )
+
+
+def _tail(connection: sqlite3.Connection) -> Tail:
+    last = connection.execute("SELECT seq, at_us, checksum FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    return Tail(*last) if last else _EMPTY
 
 
 class _Transaction:
@@ -78,6 +112,7 @@ class _Transaction:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        tail: Tail,
         clock_us: Clock,
         definition_of: DefinitionOf,
         stored: Mapping[str, StoredDecision],
@@ -85,19 +120,22 @@ class _Transaction:
         self._connection = connection
         self._definition_of = definition_of
         self._stored = stored
-        last: tuple[int, int, bytes] | None = connection.execute(
-            "SELECT seq, at_us, checksum FROM events ORDER BY seq DESC LIMIT 1"
-        ).fetchone()
-        self._seq, last_us, self._checksum = last or (0, 0, START)
+        self._seq, self._last_us, self._checksum = tail
         # One stamp serves the batch; log time never runs backwards, whatever the clock does.
-        self._stamp_us = max(clock_us(), last_us)
+        self._stamp_us = max(clock_us(), self._last_us)
         self._new: dict[str, tuple[NewDecision, int]] = {}
         self._rewarded: dict[str, rewards.RewardedDecision] = {}
         self.rows: list[tuple[int | str | bytes | None, ...]] = []
         self.definitions: list[Definition] = []
 
-    def results(self, batch: Sequence[Item]) -> list[Result]:
-        """What becomes of each item, in order."""
+    def of(self, batch: Sequence[Item]) -> Written:
+        """What becomes of each item once `rows` are in the log."""
+        results = self._results(batch)
+        # A stamp that no row carries is not log time.
+        at_us = self._stamp_us if self.rows else self._last_us
+        return Written(results, self.definitions, Tail(self._seq, at_us, self._checksum))
+
+    def _results(self, batch: Sequence[Item]) -> list[Result]:
         rewarded = {item.decision_id for item in batch if type(item) is NewReward}
         if rewarded:
             self._rewarded = rewards.load(self._connection, rewarded)
@@ -232,10 +270,10 @@ class _Transaction:
         return seq
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | str | bytes | None, ...]]) -> int:
-    """Inserts the rows that conflict with none, and returns how many those are."""
-    inserted = 0
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | str | bytes | None, ...]]) -> None:
+    """Raises sqlite3.IntegrityError for a row that conflicts with one that is there."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]
-        inserted += connection.execute(_INSERTS[len(some)], list(chain.from_iterable(some))).rowcount
-    return inserted
+        inserted = connection.execute(_INSERTS[len(some)], list(chain.from_iterable(some))).rowcount
+        if inserted != len(some):
+            raise sqlite3.DatabaseError(f"{inserted} of {len(some)} rows were stored; the log was altered")

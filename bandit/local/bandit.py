@@ -154,10 +154,7 @@ class LocalBandit:
         request = choose_request(context, subject_id, decision_id, variants, excluded, consents)
         view = self._view
         among, from_call = eligible(view, request.variants, request.excluded)
-        signals = view.experiment.signals
-        admitted_context, _ = admitted(
-            None if signals == "open" else signals, request.context, request.consents
-        )
+        admitted_context, _ = admitted(view.signals, request.context, request.consents)
         stamp_us = self._next_us()
         if stamp_us >= self._due_us:
             self._learn()

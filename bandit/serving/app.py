@@ -9,7 +9,8 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import grpc
@@ -19,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from bandit.core import limits
 from bandit.eventlog.group_commit import GroupCommit
-from bandit.eventlog.log import LogUnwritable, NewDecision, NewReward
+from bandit.eventlog.log import LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.logs import configure
 from bandit.secret import read_key
@@ -69,31 +70,26 @@ class _App:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        # Two handles on the log: the committer's belongs to its threads, the reader's to this loop.
+        # Two instances of the log, so that a refresh never waits for a sync or a reopening.
         reader = SqliteEventLog(self._settings.data_dir, create=False)
         self._views.take(reader.definitions())
-        commit: GroupCommit[asyncio.Future[object]] = GroupCommit(
+        log = GroupCommit(
             SqliteEventLog(self._settings.data_dir, create=False),
-            lambda results: _deliver(loop, results),
+            partial(_soon, loop),
             on_state=lambda up: _soon(loop, self._log_state, up),
             on_commit=self._metrics.committed,
             on_sync=self._metrics.synced,
         )
         self._metrics.log_up(True)
 
-        def append(item: NewDecision | NewReward, durable: bool) -> "asyncio.Future[object]":
-            future: asyncio.Future[object] = loop.create_future()
-            commit.submit(future, item, durable=durable)
-            return future
-
         service = Service(
             views=self._views,
             models=self._models,
-            append=append,
+            log=log,
             key=read_key(self._settings.data_dir),
             metrics=self._metrics,
         )
-        server = self._server(service)
+        server = self._server(service, loop)
         await server.start()
         self._gate.phase = Phase.SERVING
         await self._publish_health()
@@ -103,10 +99,11 @@ class _App:
         await stop.wait()
         await self._drain(server)
         refresher.cancel()
-        await asyncio.to_thread(commit.close)
+        self._metrics.flush()
+        await asyncio.to_thread(log.close)
         self._logger.info("stopped")
 
-    def _server(self, service: Service) -> grpc.aio.Server:
+    def _server(self, service: Service, loop: asyncio.AbstractEventLoop) -> grpc.aio.Server:
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
@@ -114,7 +111,7 @@ class _App:
                 ("grpc.so_reuseport", 1),
             ]
         )
-        server.add_generic_rpc_handlers((bandit_service(service, self._gate, self._metrics),))
+        server.add_generic_rpc_handlers((bandit_service(service, self._gate, self._metrics, loop),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
@@ -148,6 +145,7 @@ class _App:
                     view = self._views.find(experiment_id)
                     if view is not None and self._models.refresh(view):
                         self._logger.debug("policy changed", experiment_id=experiment_id)
+                self._metrics.flush()
                 await self._take_components()
                 self._report_age()
             except Exception:
@@ -197,17 +195,6 @@ class _App:
 
 def _serving(well: bool) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
     return health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def _deliver(loop: asyncio.AbstractEventLoop, results: Sequence[tuple[object, object]]) -> None:
-    _soon(loop, _resolve, results)
-
-
-def _resolve(results: Sequence[tuple[object, object]]) -> None:
-    for future, result in results:
-        # A caller that gave up has cancelled its future; its event is in the log all the same.
-        if isinstance(future, asyncio.Future) and not future.done():
-            future.set_result(result)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:

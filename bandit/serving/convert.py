@@ -3,10 +3,10 @@
 The order of checks is part of the API: limits of the whole message first, then ids, then what they mean.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -20,7 +20,8 @@ from bandit.core.checks import (
     name_problem,
 )
 from bandit.core.errors import Reason, Refused, refused_field
-from bandit.core.records import Decision, FeatureValue, Source, Variant
+from bandit.core.records import Decision, FeatureValue, RewardStatus, Source, Variant
+from bandit.eventlog.log import NewReward
 from bandit.v1 import bandit_pb2 as pb
 
 # A character has at most four bytes: texts of so few need no call, and no name of their field, to be known
@@ -28,11 +29,12 @@ from bandit.v1 import bandit_pb2 as pb
 _ID_CHARACTERS_SAFE: Final = limits.ID_BYTES // 4
 _TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
 
+_NONE: Final[frozenset[str]] = frozenset()
+
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class ChooseCall:
+class ChooseCall(NamedTuple):
     """A ChooseRequest whose limits and ids are sound. A context value of None had no type set."""
 
     experiment_id: str
@@ -41,17 +43,6 @@ class ChooseCall:
     context: Mapping[str, FeatureValue | None]
     excluded: frozenset[str]
     consents: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class RewardCall:
-    """A RewardRequest that may be judged."""
-
-    decision_id: str
-    value: float
-    reward_id: str
-    observed_at_us: int | None
-    metric: str
 
 
 def parse(kind: type[M], body: bytes) -> M:
@@ -69,41 +60,50 @@ def parse(kind: type[M], body: bytes) -> M:
 
 def choose_call(request: pb.ChooseRequest) -> ChooseCall:
     """Checks limits, then ids. Variants and signals are checked once the experiment is known."""
-    check_count("context", len(request.context), limits.CONTEXT_ENTRIES, "entries")
-    check_count("variants", len(request.variants), limits.VARIANTS, "variants")
-    check_count("excluded_variant_ids", len(request.excluded_variant_ids), limits.EXCLUDED_VARIANTS, "ids")
-    check_count("consents", len(request.consents), limits.CONSENTS, "consents")
-    check_id_size("experiment_id", request.experiment_id)
-    check_id_size("decision_id", request.decision_id)
-    check_size("subject_id", request.subject_id, limits.SUBJECT_BYTES)
-    context = {name: _value("context", name, value) for name, value in request.context.items()}
-    for variant in request.variants:
+    # Each field is taken out of the message once: that costs as much as what is done with most of them.
+    experiment_id = request.experiment_id
+    decision_id = request.decision_id
+    subject_id = request.subject_id
+    entries = request.context
+    variants = request.variants
+    excluded = request.excluded_variant_ids
+    consents = request.consents
+    check_count("context", len(entries), limits.CONTEXT_ENTRIES, "entries")
+    check_count("variants", len(variants), limits.VARIANTS, "variants")
+    check_count("excluded_variant_ids", len(excluded), limits.EXCLUDED_VARIANTS, "ids")
+    check_count("consents", len(consents), limits.CONSENTS, "consents")
+    check_id_size("experiment_id", experiment_id)
+    check_id_size("decision_id", decision_id)
+    check_size("subject_id", subject_id, limits.SUBJECT_BYTES)
+    context = _values("context", entries)
+    for variant in variants:
         _check_variant_limits(variant)
-    for name in request.excluded_variant_ids:
+    for name in excluded:
         check_id_size("excluded_variant_ids", name)
-    for name in request.consents:
+    for name in consents:
         check_id_size("consents", name)
 
-    check_required_id("experiment_id", request.experiment_id)
-    if request.decision_id:
-        check_id("decision_id", request.decision_id)
+    if name_problem(experiment_id):
+        check_required_id("experiment_id", experiment_id)
+    if decision_id:
+        check_id("decision_id", decision_id)
     for name in context:
         if name_problem(name):
             check_id(f"context[{name!r}]", name)
-    for index, variant in enumerate(request.variants):
+    for index, variant in enumerate(variants):
         check_required_id(f"variants[{index}].id", variant.id)
         for name in variant.features:
             if name_problem(name):
                 check_id(f"variants[{index}].features[{name!r}]", name)
-    for name in request.consents:
+    for name in consents:
         check_id("consents", name)
     return ChooseCall(
-        request.experiment_id,
-        request.decision_id,
-        request.subject_id,
+        experiment_id,
+        decision_id,
+        subject_id,
         context,
-        frozenset(request.excluded_variant_ids),
-        frozenset(request.consents),
+        frozenset(excluded) if excluded else _NONE,
+        frozenset(consents) if consents else _NONE,
     )
 
 
@@ -124,23 +124,25 @@ def call_variants(request: pb.ChooseRequest) -> list[Variant]:
     return variants
 
 
-def reward_call(request: pb.RewardRequest) -> RewardCall:
+def new_reward(request: pb.RewardRequest) -> NewReward:
     """Checks limits, then ids, then the value. Raises Refused."""
-    for field, text in (
-        ("decision_id", request.decision_id),
-        ("reward_id", request.reward_id),
-        ("metric", request.metric),
-    ):
-        check_id_size(field, text)
-    check_required_id("decision_id", request.decision_id)
-    for field, text in (("reward_id", request.reward_id), ("metric", request.metric)):
-        if text:
-            check_id(field, text)
+    decision_id = request.decision_id
+    reward_id = request.reward_id
+    metric = request.metric
+    check_id_size("decision_id", decision_id)
+    check_id_size("reward_id", reward_id)
+    check_id_size("metric", metric)
+    check_required_id("decision_id", decision_id)
+    if reward_id:
+        check_id("reward_id", reward_id)
+    if metric:
+        check_id("metric", metric)
     if not request.HasField("value"):
         raise refused_field(
             Reason.MISSING_VALUE, "value", "The reward has no value. Set value; 0 is a value."
         )
-    if not isfinite(request.value):
+    value = request.value
+    if not isfinite(value):
         raise refused_field(
             Reason.NON_FINITE_VALUE, "value", "The reward is NaN or infinite. Send a finite number."
         )
@@ -148,24 +150,64 @@ def reward_call(request: pb.RewardRequest) -> RewardCall:
     if request.HasField("observed_at"):
         # Not judged, so not ToMicroseconds(), which raises outside the years 1 to 9999; the log clamps.
         observed_at_us = request.observed_at.seconds * 1_000_000 + request.observed_at.nanos // 1_000
-    return RewardCall(request.decision_id, request.value, request.reward_id, observed_at_us, request.metric)
+    return NewReward(decision_id, metric, value, reward_id, observed_at_us)
 
 
-def choose_response(decision: Decision, payload_json: str) -> pb.ChooseResponse:
-    """The reply that a decision gives, new or stored."""
-    return pb.ChooseResponse(
-        decision_id=decision.decision_id,
-        variant_id=decision.variant.id,
-        propensity=decision.propensity,
-        distribution=[
-            pb.VariantProbability(variant_id=variant.id, probability=probability)
-            for variant, probability in zip(decision.variants, decision.distribution, strict=True)
-        ],
-        snapshot_id=decision.snapshot_id if decision.source is Source.LEARNED else "",
-        source=pb.DecisionSource.ValueType(decision.source),
-        payload_json=payload_json,
-        arm=pb.Arm.ValueType(decision.arm),
-    )
+class Replies:
+    """Decisions -> serialised ChooseResponses.
+
+    The reply to a decision among a whole catalogue is a form that is kept and filled in: ten messages need
+    not be made for ten variants each time.
+    """
+
+    def __init__(self) -> None:
+        """Keeps one form an experiment."""
+        self._forms: dict[str, _ReplyForm] = {}
+
+    def choose(self, decision: Decision, payload_json: str) -> bytes:
+        """The reply that a decision gives, new or stored."""
+        variants = decision.variants
+        form = self._forms.get(decision.experiment_id)
+        if form is None or form.variants is not variants:
+            form = _ReplyForm(variants)
+            # Tuples are catalogues; what is left of one, or came with the call, is a list.
+            if type(variants) is tuple:
+                self._forms[decision.experiment_id] = form
+        return form.filled(decision, payload_json)
+
+
+class _ReplyForm:
+    __slots__ = ("_entries", "_reply", "variants")
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self.variants = variants
+        self._reply = pb.ChooseResponse(
+            distribution=[pb.VariantProbability(variant_id=variant.id) for variant in variants]
+        )
+        self._entries = list(self._reply.distribution)
+
+    def filled(self, decision: Decision, payload_json: str) -> bytes:
+        """Every field is set anew, so nothing of an earlier decision stays."""
+        reply = self._reply
+        for entry, probability in zip(self._entries, decision.distribution, strict=True):
+            entry.probability = probability
+        reply.decision_id = decision.decision_id
+        reply.variant_id = decision.variant.id
+        reply.propensity = decision.propensity
+        reply.snapshot_id = decision.snapshot_id if decision.source is Source.LEARNED else ""
+        reply.source = pb.DecisionSource.ValueType(decision.source)
+        reply.payload_json = payload_json
+        reply.arm = pb.Arm.ValueType(decision.arm)
+        return reply.SerializeToString()
+
+
+REWARD_REPLIES: Final[Mapping[RewardStatus, bytes]] = MappingProxyType(
+    {
+        status: pb.RewardResponse(status=pb.RewardStatus.ValueType(status)).SerializeToString()
+        for status in RewardStatus
+    }
+)
+"""The serialised reply to a reward of each status."""
 
 
 def check_batch(count: int) -> None:
@@ -173,21 +215,31 @@ def check_batch(count: int) -> None:
     check_count("requests", count, limits.BATCH_ITEMS, "items")
 
 
-def _value(field: str, name: str, value: pb.FeatureValue) -> FeatureValue | None:
-    if len(name) > _ID_CHARACTERS_SAFE:
-        check_id_size(field, name)
-    kind = value.WhichOneof("value")
-    if kind == "number":
-        return value.number
-    if kind == "text":
-        text = value.text
-        if len(text) > _TEXT_CHARACTERS_SAFE:
-            check_size(f"{field}[{name}]", text, limits.TEXT_BYTES)
-        return text
+def _values(field: str, entries: Mapping[str, pb.FeatureValue]) -> dict[str, FeatureValue | None]:
+    """The values by name, once names and texts are known to be short enough."""
+    values: dict[str, FeatureValue | None] = {}
+    for name in entries:
+        if len(name) > _ID_CHARACTERS_SAFE:
+            check_id_size(field, name)
+        entry = entries[name]
+        # What isn't set reads as 0 or "", and to ask which one is set costs more than to try these two.
+        value: FeatureValue | None = entry.number or entry.text or _rare_value(field, name, entry)
+        if type(value) is str and len(value) > _TEXT_CHARACTERS_SAFE:
+            check_size(f"{field}[{name}]", value, limits.TEXT_BYTES)
+        values[name] = value
+    return values
+
+
+def _rare_value(field: str, name: str, entry: pb.FeatureValue) -> FeatureValue | None:
+    kind = entry.WhichOneof("value")
     if kind == "flag":
-        return value.flag
+        return entry.flag
+    if kind == "number":
+        return entry.number
+    if kind == "text":
+        return entry.text
     if kind == "texts":
-        texts = tuple(value.texts.values)
+        texts = tuple(entry.texts.values)
         check_count(f"{field}[{name}]", len(texts), limits.TEXTS_VALUES, "values")
         for text in texts:
             check_size(f"{field}[{name}]", text, limits.TEXT_BYTES)
@@ -197,9 +249,8 @@ def _value(field: str, name: str, value: pb.FeatureValue) -> FeatureValue | None
 
 def _features(index: int, variant: pb.Variant) -> dict[str, FeatureValue]:
     features: dict[str, FeatureValue] = {}
-    for name, item in variant.features.items():
+    for name, value in _values(f"variants[{index}].features", variant.features).items():
         field = f"variants[{index}].features[{name}]"
-        value = _value(f"variants[{index}].features", name, item)
         if value is None:
             raise refused_field(
                 Reason.MISSING_VALUE,
@@ -224,5 +275,4 @@ def _check_variant_limits(variant: pb.Variant) -> None:
     check_id_size("variants.id", variant.id)
     check_count("variants.features", len(variant.features), limits.FEATURES_PER_VARIANT, "features")
     check_size("variants.payload_json", variant.payload_json, limits.PAYLOAD_BYTES)
-    for name, value in variant.features.items():
-        _value("variants.features", name, value)
+    _values("variants.features", variant.features)

@@ -51,7 +51,7 @@ class Gate:
 
 def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpoint:
     """`handle` with everything around it, as a gRPC method on bytes. `method` names it in metrics."""
-    logger = structlog.get_logger("calls")
+    logger = structlog.get_logger("calls").bind()
 
     async def call(body: bytes, rpc: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
         start = perf_counter()
@@ -65,8 +65,8 @@ def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpo
                 return reply
             except Refused as error:
                 refusal = error
-            except Exception:
-                refusal = _internal(method, logger)
+            except Exception as error:
+                refusal = internal(method, error)
             finally:
                 gate.in_flight -= 1
         code = code_of(refusal)
@@ -80,10 +80,11 @@ def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpo
     return call
 
 
-def _internal(method: str, logger: structlog.stdlib.BoundLogger) -> Refused:
-    """Fixed text and an id that finds the traceback in the server's log."""
+def internal(method: str, error: Exception) -> Refused:
+    """Fixed text, and an id that finds the error's traceback in the server's log."""
     request_id = secrets.token_hex(8)
-    logger.exception("internal error", method=method, request_id=request_id)
+    logger = structlog.get_logger("calls")
+    logger.error("internal error", method=method, request_id=request_id, exc_info=error)
     return Refused(
         Reason.INTERNAL,
         "An internal error happened. Please report it with the request id.",

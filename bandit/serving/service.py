@@ -1,19 +1,29 @@
-"""Choose and Reward without gRPC: checked messages in, messages out, the log in between."""
+"""Choose and Reward without gRPC: checked messages in, serialised replies out, the log in between."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Final, TypeVar
+from itertools import repeat
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from bandit.core.choose import View, choose, eligible, fallback
 from bandit.core.errors import Reason, Refused
-from bandit.core.records import Decision
+from bandit.core.records import Decision, Features, Variant
 from bandit.core.signals import admitted
 from bandit.eventlog.codec import encode_decision
-from bandit.eventlog.log import LogUnwritable, NewDecision, NewReward, RewardOutcome, StoredDecision
+from bandit.eventlog.group_commit import Appended, Synced
+from bandit.eventlog.log import (
+    Item,
+    LogUnwritable,
+    NewDecision,
+    NewReward,
+    Result,
+    RewardOutcome,
+    StoredDecision,
+)
 from bandit.ids import TimeOrderedIds
 from bandit.serving import convert
+from bandit.serving.gathering import Deliver
 from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
 from bandit.serving.views import Views
@@ -21,125 +31,184 @@ from bandit.v1 import bandit_pb2 as pb
 
 _DIGEST_BYTES: Final = 16
 
-
-Append = Callable[[NewDecision | NewReward, bool], "asyncio.Future[object]"]
-"""Appends an item to the event log: the future gives its result once it is committed, or synced if True."""
-
-_Request = TypeVar("_Request")
-_Begun = TypeVar("_Begun")
-_Response = TypeVar("_Response")
+_To = TypeVar("_To")
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class Log(Protocol):
+    """The event log as serving writes it; see `bandit.eventlog.group_commit.GroupCommit`."""
+
+    def append(self, batch: Sequence[Item], then: Appended) -> None:
+        """Commits a batch, and tells `then`, on the event loop, now or later."""
+        ...
+
+    def sync(self, then: Synced) -> None:
+        """Tells `then`, on the event loop, once what was appended is durable, or can't be."""
+        ...
+
+
+class _Asked(NamedTuple):
+    """A request that may be decided."""
+
+    request: pb.ChooseRequest
+    decision_id: str
+    subject_id: str
+    view: View
+    context: Features
+    variants: Sequence[Variant]
+    call_variants: bool
+
+
+class _Made(NamedTuple):
     """A decision that was made and is on its way into the log."""
 
     request: pb.ChooseRequest
-    decision: Decision
-    digest: bytes
     view: View
-    result: "asyncio.Future[object]"
+    digest: bytes
+    item: NewDecision
 
 
 class Service:
-    """One serving process's Choose and Reward. Runs on one event loop; nothing here blocks."""
+    """One serving process's Choose and Reward. Runs on one event loop.
 
-    def __init__(self, *, views: Views, models: Models, append: Append, key: bytes, metrics: Metrics) -> None:
+    Both take any number of requests, as messages or serialised, and deliver a serialised response, or an
+    exception, for each: Refused, or whatever a bug raised. Either takes only its own place.
+    """
+
+    def __init__(self, *, views: Views, models: Models, log: Log, key: bytes, metrics: Metrics) -> None:
         """`key` keys pseudonyms and request digests; it never leaves the data folder's owner."""
         self._views = views
         self._models = models
-        self._append = append
+        self._log = log
         self._key = key
         self._metrics = metrics
         self._new_id = TimeOrderedIds()
+        self._replies = convert.Replies()
+        self._pseudonyms = blake2b(key=key, digest_size=_DIGEST_BYTES, person=b"subject")
 
-    async def choose(self, request: pb.ChooseRequest) -> pb.ChooseResponse:
-        """One decision, committed before it is returned. Raises Refused."""
-        return await self._chosen(self._begin_choose(request))
+    def choose(self, requests: Sequence[pb.ChooseRequest | bytes], deliver: Deliver[bytes]) -> None:
+        """Delivers ChooseResponses once the decisions are committed, in one transaction."""
+        # Step by step for all instead of request by request: what a step needs stays in the caches.
+        asked = _each(self._asked, requests)
+        decided = _each(self._decided, asked)
+        made = _each(self._made, decided)
+        items = [one.item for one in made if isinstance(one, _Made)]
 
-    async def choose_batch(self, requests: Sequence[pb.ChooseRequest]) -> list[pb.ChooseResponse | Refused]:
-        """Each request's decision or refusal, in order; all are decided before any is waited for."""
-        return await _each(requests, self._begin_choose, self._chosen)
+        def appended(results: Sequence[Result] | Exception) -> None:
+            each = _in_turn(results)
+            deliver(_each(lambda one: self._reply(one, each()), made))
 
-    async def reward(self, request: pb.RewardRequest) -> pb.RewardResponse:
-        """One reward, synced before it is acknowledged. Raises Refused."""
-        return await self._rewarded(self._begin_reward(request))
+        self._append(items, appended)
 
-    async def reward_batch(self, requests: Sequence[pb.RewardRequest]) -> list[pb.RewardResponse | Refused]:
-        """Each reward's status or refusal, in order."""
-        return await _each(requests, self._begin_reward, self._rewarded)
+    def reward(self, requests: Sequence[pb.RewardRequest | bytes], deliver: Deliver[bytes]) -> None:
+        """Delivers RewardResponses once the rewards are durable, and so is every decision before them."""
+        items = _each(_new_reward, requests)
 
-    def _begin_choose(self, request: pb.ChooseRequest) -> _Pending:
-        decision, digest, view = self._decide(request)
-        item = NewDecision(decision, encode_decision(decision, digest), view.experiment.reward.window_us)
-        return _Pending(request, decision, digest, view, self._append(item, False))
+        def appended(results: Sequence[Result] | Exception) -> None:
+            each = _in_turn(results)
+            outcomes = _each(lambda item: _outcome(each()), items)
 
-    async def _chosen(self, pending: _Pending) -> pb.ChooseResponse:
-        result = await pending.result
-        decision = pending.decision
-        if result is None:
-            payload = decision.variant.payload_json
-        elif isinstance(result, StoredDecision):
-            decision = _repeated(result, decision, pending.digest)
-            payload = _stored_payload(decision, pending.request)
-            self._metrics.repeated(decision.experiment_id)
-            return convert.choose_response(decision, payload)
-        elif isinstance(result, LogUnwritable):
-            decision = _unlogged(pending.view, decision)
-            payload = decision.variant.payload_json
+            def synced(failure: LogUnwritable | None) -> None:
+                deliver(_each(lambda outcome: self._status(outcome, failure), outcomes))
+
+            # A DUPLICATE is waited for, too: what it repeats may not be durable yet.
+            if any(isinstance(outcome, RewardOutcome) for outcome in outcomes):
+                self._log.sync(synced)
+            else:
+                synced(None)
+
+        self._append([item for item in items if isinstance(item, NewReward)], appended)
+
+    def _append(self, items: Sequence[Item], then: Appended) -> None:
+        if items:
+            self._log.append(items, then)
         else:
-            raise TypeError(f"the log answered a decision with {type(result).__name__}")
-        self._metrics.decided(decision)
-        return convert.choose_response(decision, payload)
+            then(())
 
-    def _begin_reward(self, request: pb.RewardRequest) -> "asyncio.Future[object]":
-        call = convert.reward_call(request)
-        item = NewReward(call.decision_id, call.metric, call.value, call.reward_id, call.observed_at_us)
-        return self._append(item, True)
-
-    async def _rewarded(self, pending: "asyncio.Future[object]") -> pb.RewardResponse:
-        result = await pending
-        if isinstance(result, Refused):
-            raise result
-        if isinstance(result, LogUnwritable):
-            raise log_unwritable()
-        if not isinstance(result, RewardOutcome):
-            raise TypeError(f"the log answered a reward with {type(result).__name__}")
-        self._metrics.rewarded(result)
-        return pb.RewardResponse(status=pb.RewardStatus.ValueType(result.status))
-
-    def _decide(self, request: pb.ChooseRequest) -> tuple[Decision, bytes, View]:
+    def _asked(self, request: pb.ChooseRequest | bytes) -> _Asked:
+        if isinstance(request, bytes):
+            request = convert.parse(pb.ChooseRequest, request)
         call = convert.choose_call(request)
         view = self._views.get(call.experiment_id)
         given = convert.call_variants(request) if request.variants else None
         variants, from_call = eligible(view, given, call.excluded)
-        signals = view.experiment.signals
-        context, clamped = admitted(None if signals == "open" else signals, call.context, call.consents)
+        context, clamped = admitted(view.signals, call.context, call.consents)
         if clamped:
             self._metrics.clamped(call.experiment_id, clamped)
-        # Only a client's own id can come twice, so only then is there a body to compare.
-        digest = self._digest(request) if call.decision_id else b""
+        return _Asked(request, call.decision_id, call.subject_id, view, context, variants, from_call)
+
+    def _decided(self, asked: _Asked) -> tuple[_Asked, Decision]:
+        view = asked.view
         decision = choose(
             view,
             self._models.policy(view),
-            decision_id=call.decision_id or self._new_id(),
-            subject=self._pseudonym(call.subject_id),
-            context=context,
-            variants=variants,
-            call_variants=from_call,
+            decision_id=asked.decision_id or self._new_id(),
+            subject=self._pseudonym(asked.subject_id),
+            context=asked.context,
+            variants=asked.variants,
+            call_variants=asked.call_variants,
         )
-        return decision, digest, view
+        return asked, decision
+
+    def _made(self, decided: tuple[_Asked, Decision]) -> _Made:
+        asked, decision = decided
+        # Only a client's own id can come twice, so only then is there a body to compare.
+        digest = self._digest(asked.request) if asked.decision_id else b""
+        window_us = asked.view.experiment.reward.window_us
+        item = NewDecision(decision, encode_decision(decision, digest), window_us)
+        return _Made(asked.request, asked.view, digest, item)
+
+    def _reply(self, made: _Made, result: Result | Exception) -> bytes:
+        decision = made.item.decision
+        if result is None:
+            payload = decision.variant.payload_json
+        elif isinstance(result, StoredDecision):
+            decision = _repeated(result, decision, made.digest)
+            payload = _stored_payload(decision, made.request)
+            self._metrics.repeated(decision.experiment_id)
+            return self._replies.choose(decision, payload)
+        elif isinstance(result, LogUnwritable):
+            decision = _unlogged(made.view, decision)
+            payload = decision.variant.payload_json
+        else:
+            raise _unexpected(result)
+        self._metrics.decided(decision)
+        return self._replies.choose(decision, payload)
+
+    def _status(self, outcome: RewardOutcome, failure: LogUnwritable | None) -> bytes:
+        if failure is not None:
+            raise log_unwritable()
+        self._metrics.rewarded(outcome)
+        return convert.REWARD_REPLIES[outcome.status]
 
     def _pseudonym(self, subject_id: str) -> str:
         if not subject_id:
             return ""
-        return blake2b(
-            subject_id.encode(), key=self._key, digest_size=_DIGEST_BYTES, person=b"subject"
-        ).hexdigest()
+        pseudonym = self._pseudonyms.copy()
+        pseudonym.update(subject_id.encode())
+        return pseudonym.hexdigest()
 
     def _digest(self, request: pb.ChooseRequest) -> bytes:
         body = request.SerializeToString(deterministic=True)
         return blake2b(body, key=self._key, digest_size=_DIGEST_BYTES, person=b"request").digest()
+
+
+def _outcome(result: Result | Exception) -> RewardOutcome:
+    if isinstance(result, RewardOutcome):
+        return result
+    if isinstance(result, LogUnwritable):
+        raise log_unwritable()
+    raise _unexpected(result)
+
+
+def _unexpected(result: Result | Exception) -> Exception:
+    if isinstance(result, Exception):
+        return result
+    return TypeError(f"the log answered with {type(result).__name__}")
+
+
+def _in_turn(results: Sequence[Result] | Exception) -> Callable[[], Result | Exception]:
+    """The next result each time, or always the exception that befell them all."""
+    return partial(next, repeat(results) if isinstance(results, Exception) else iter(results))
 
 
 def _repeated(stored: StoredDecision, decision: Decision, digest: bytes) -> Decision:
@@ -166,24 +235,26 @@ def _unlogged(view: View, decision: Decision) -> Decision:
     return fallback(view, decision.decision_id, decision.variants, decision.call_variants)
 
 
-async def _each(
-    requests: Sequence[_Request],
-    begin: Callable[[_Request], _Begun],
-    end: Callable[[_Begun], Awaitable[_Response]],
-) -> list[_Response | Refused]:
-    """Begins every request, then waits for each; a refusal takes only its own place."""
-    begun: list[_Begun | Refused] = []
-    for request in requests:
+def _new_reward(request: pb.RewardRequest | bytes) -> NewReward:
+    if isinstance(request, bytes):
+        request = convert.parse(pb.RewardRequest, request)
+    return convert.new_reward(request)
+
+
+def _each(step: Callable[[Any], _To], items: Iterable[Any]) -> list[_To | Exception]:
+    """A step's result for each item; an exception, of this step or one before, only takes its item's place.
+
+    One that is not Refused is a bug, logged where it is answered.
+    """
+    results: list[_To | Exception] = []
+    for item in items:
+        if isinstance(item, Exception):
+            results.append(item)
+            continue
         try:
-            begun.append(begin(request))
-        except Refused as refusal:
-            begun.append(refusal)
-    results: list[_Response | Refused] = []
-    for item in begun:
-        try:
-            results.append(item if isinstance(item, Refused) else await end(item))
-        except Refused as refusal:
-            results.append(refusal)
+            results.append(step(item))
+        except Exception as error:
+            results.append(error)
     return results
 
 

@@ -4,13 +4,16 @@ Handlers take and return bytes, so that undecodable requests are refused by us (
 by the transport with an exception's text.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import grpc
 
 from bandit.core.errors import Refused
 from bandit.serving import convert
-from bandit.serving.interceptors import Endpoint, Gate, Handle, endpoint
+from bandit.serving.gathering import Answer, Gather
+from bandit.serving.interceptors import Endpoint, Gate, Handle, endpoint, internal
 from bandit.serving.metrics import Metrics
 from bandit.serving.service import Service
 from bandit.serving.status import call_error
@@ -18,14 +21,18 @@ from bandit.v1 import bandit_pb2 as pb
 
 SERVICE = "bandit.v1.BanditService"
 
+_Request = TypeVar("_Request")
 
-def bandit_service(service: Service, gate: Gate, metrics: Metrics) -> "grpc.GenericRpcHandler[bytes, bytes]":
+
+def bandit_service(
+    service: Service, gate: Gate, metrics: Metrics, loop: asyncio.AbstractEventLoop
+) -> "grpc.GenericRpcHandler[bytes, bytes]":
     """The handler to add to a gRPC server."""
-    servicer = _Servicer(service, metrics)
+    servicer = _Servicer(service, metrics, loop)
     handles: Mapping[str, Handle] = {
-        "Choose": servicer.choose,
+        "Choose": Gather(service.choose, loop),
         "ChooseBatch": servicer.choose_batch,
-        "Reward": servicer.reward,
+        "Reward": Gather(service.reward, loop),
         "RewardBatch": servicer.reward_batch,
     }
     methods = {name: _unary(endpoint(name, handle, gate, metrics)) for name, handle in handles.items()}
@@ -37,40 +44,40 @@ def _unary(method: Endpoint) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 class _Servicer:
-    def __init__(self, service: Service, metrics: Metrics) -> None:
+    def __init__(self, service: Service, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
         self._service = service
         self._metrics = metrics
-
-    async def choose(self, body: bytes) -> bytes:
-        response = await self._service.choose(convert.parse(pb.ChooseRequest, body))
-        return response.SerializeToString()
-
-    async def reward(self, body: bytes) -> bytes:
-        response = await self._service.reward(convert.parse(pb.RewardRequest, body))
-        return response.SerializeToString()
+        self._loop = loop
 
     async def choose_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.ChooseBatchRequest, body).requests
-        convert.check_batch(len(requests))
         response = pb.ChooseBatchResponse()
-        for result in await self._service.choose_batch(requests):
-            if isinstance(result, Refused):
-                response.results.add(error=self._refused("ChooseBatch", result))
+        for reply in await self._all(self._service.choose, requests):
+            if isinstance(reply, Exception):
+                response.results.add(error=self._error("ChooseBatch", reply))
             else:
-                response.results.add(response=result)
+                response.results.add().response.MergeFromString(reply)
         return response.SerializeToString()
 
     async def reward_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.RewardBatchRequest, body).requests
-        convert.check_batch(len(requests))
         response = pb.RewardBatchResponse()
-        for result in await self._service.reward_batch(requests):
-            if isinstance(result, Refused):
-                response.results.add(error=self._refused("RewardBatch", result))
+        for reply in await self._all(self._service.reward, requests):
+            if isinstance(reply, Exception):
+                response.results.add(error=self._error("RewardBatch", reply))
             else:
-                response.results.add(response=result)
+                response.results.add().response.MergeFromString(reply)
         return response.SerializeToString()
 
-    def _refused(self, method: str, refusal: Refused) -> pb.CallError:
+    async def _all(
+        self, answer: Answer[_Request, bytes], requests: Sequence[_Request]
+    ) -> Sequence[bytes | Exception]:
+        convert.check_batch(len(requests))
+        replies: asyncio.Future[Sequence[bytes | Exception]] = self._loop.create_future()
+        answer(requests, lambda delivered: None if replies.done() else replies.set_result(delivered))
+        return await replies
+
+    def _error(self, method: str, error: Exception) -> pb.CallError:
+        refusal = error if isinstance(error, Refused) else internal(method, error)
         self._metrics.refused(method, refusal.reason)
         return call_error(refusal)

@@ -14,7 +14,7 @@ from bandit.core.exploration import epsilon_greedy, inverse_gap_weighting
 from bandit.core.joining import Joiner, join
 from bandit.core.records import Arm, Reward, Variant
 from bandit.core.rewards import AGGREGATES, clamp, unit_scale
-from bandit.core.sampling import draw, uniform
+from bandit.core.sampling import Uniform, draw
 
 # Six standard deviations: by chance alone one run in a million would be outside.
 SIGMAS = 6.0
@@ -101,12 +101,11 @@ def test_the_sampled_frequency_matches_the_logged_distribution(define, distribut
 @given(salt=salts, share=st.floats(0.05, 0.95))
 def test_arm_and_draw_are_independent_without_a_subject(salt, share):
     n = 3_000
+    arms, uniform = Uniform("arm", salt, "front-page"), Uniform("draw", salt, "front-page")
     draws = {Arm.CONTROL: [], Arm.TREATMENT: []}
     for number in range(n):
         decision_id = f"d{number}"
-        draws[arm(salt, "front-page", decision_id, share)].append(
-            uniform("draw", salt, "front-page", decision_id)
-        )
+        draws[arm(arms, decision_id, share)].append(uniform(decision_id))
     for values in draws.values():
         for bound in (0.1, 0.5, 0.9):
             assert not is_off(sum(value < bound for value in values), len(values), bound)
@@ -133,7 +132,7 @@ def test_a_drawn_variant_always_has_a_propensity(distribution, u):
 
 @given(salt=salts, unit=ids, parts=st.lists(ids, max_size=3))
 def test_a_uniform_number_is_at_least_zero_and_below_one(salt, unit, parts):
-    assert 0.0 <= uniform("draw", salt, unit, *parts) < 1.0
+    assert 0.0 <= Uniform("draw", salt, *parts)(unit) < 1.0
 
 
 @given(data=st.data(), salt=salts)
@@ -146,12 +145,13 @@ def test_raising_the_percentage_only_moves_subjects_from_control_to_treatment(da
         treatment_share(Rollout.model_validate({"stage": s, "percent": p, "holdout_percent": holdout}))
         for s, p in stages
     ]
+    uniform = Uniform("arm", salt, "front-page")
     before = set()
     for share in shares:
-        treated = {n for n in range(200) if arm(salt, "front-page", f"s{n}", share) is Arm.TREATMENT}
+        treated = {n for n in range(200) if arm(uniform, f"s{n}", share) is Arm.TREATMENT}
         assert before <= treated
         before = treated
-    held_out = {n for n in range(200) if uniform("arm", salt, "front-page", f"s{n}") >= 1 - holdout / 100}
+    held_out = {n for n in range(200) if uniform(f"s{n}") >= 1 - holdout / 100}
     assert held_out.isdisjoint(before)
 
 

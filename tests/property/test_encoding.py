@@ -81,6 +81,11 @@ def encoder():
     return Encoder(None, AnyNumber(), AnyNumber())
 
 
+def question(encoding, context, variants):
+    """The text that asks for a prediction of each variant."""
+    return f"{encoding.shared(context)}\n{encoding.lines(variants)}"
+
+
 def unescaped(text):
     if text == "%;":
         return ""
@@ -141,7 +146,7 @@ def namespaces(example):
 
 @given(features, variants)
 def test_vw_sees_exactly_the_features_namespaces_and_lines_that_were_given(parser, context, given_variants):
-    with parser.examples(encoder().question(context, given_variants)) as examples:
+    with parser.examples(question(encoder(), context, given_variants)) as examples:
         assert len(examples) == 1 + len(given_variants)
         shared, *lines = examples
         assert namespaces(shared) == ({"U"} if tokens(context) else set())
@@ -169,7 +174,7 @@ def test_a_lesson_has_one_label_on_one_line(parser, context, given_variants, dat
 
 @given(features, variants)
 def test_the_text_can_be_read_back_so_no_two_inputs_share_one(context, given_variants):
-    shared, *lines = encoder().question(context, given_variants).split("\n")
+    shared, *lines = question(encoder(), context, given_variants).split("\n")
     assert shared.startswith("shared |U")
     assert decoded(words(shared.removeprefix("shared |U"))) == expected(context)
     assert len(lines) == len(given_variants)
@@ -181,7 +186,7 @@ def test_the_text_can_be_read_back_so_no_two_inputs_share_one(context, given_var
 
 @given(features)
 def test_vw_hashes_the_very_words_of_the_text(parser, context):
-    text = encoder().question(context, [Variant("a")])
+    text = question(encoder(), context, [Variant("a")])
     own = [word.partition(":") for word in words(text.split("\n")[0].removeprefix("shared |U"))]
     names = [name for name, colon, value in own if not colon or float(value) != 0.0]
     hashes = [parser.hashed(name) for name in names]
@@ -194,7 +199,7 @@ def test_vw_hashes_the_very_words_of_the_text(parser, context):
 @given(texts, values, texts, values)
 def test_different_features_have_different_words(one_name, one, other_name, other):
     one_text, other_text = (
-        encoder().question({name: value}, [Variant("a")]).split("\n")[0]
+        question(encoder(), {name: value}, [Variant("a")]).split("\n")[0]
         for name, value in ((one_name, one), (other_name, other))
     )
     one_words, other_words = (words(text.removeprefix("shared |U")) for text in (one_text, other_text))
@@ -207,34 +212,34 @@ def test_different_features_have_different_words(one_name, one, other_name, othe
 
 def test_a_category_that_looks_like_a_number_is_not_that_number():
     for value in ("3", "3.0", "-1", "nan"):
-        text = encoder().question({"n": value}, [Variant("a")])
+        text = question(encoder(), {"n": value}, [Variant("a")])
         assert text == f"shared |U n={value}\n|A id=a"
-    assert encoder().question({"n": 3.0}, [Variant("a")]) == "shared |U n:3.0000\n|A id=a"
-    assert encoder().question({"n": True, "m": ("3",)}, [Variant("a")]) == "shared |U m+3 n?1\n|A id=a"
+    assert question(encoder(), {"n": 3.0}, [Variant("a")]) == "shared |U n:3.0000\n|A id=a"
+    assert question(encoder(), {"n": True, "m": ("3",)}, [Variant("a")]) == "shared |U m+3 n?1\n|A id=a"
 
 
-def test_the_cache_of_a_catalogue_follows_the_object_and_the_running_figures():
+def test_the_lines_follow_the_variants_and_the_running_figures():
     numbers = Scaler()
     encoding = Encoder(None, Scaler(), numbers)
     catalogue = (Variant("a", {"price": 1.0}), Variant("b", {"price": 3.0}))
-    assert encoding.question({}, catalogue) == "shared |U\n|A id=a |F price:0.0000\n|A id=b |F price:0.0000"
+    assert question(encoding, {}, catalogue) == "shared |U\n|A id=a |F price:0.0000\n|A id=b |F price:0.0000"
     for variant in catalogue:
         encoding.observe({}, variant)
     after = "shared |U\n|A id=a |F price:-1.0000\n|A id=b |F price:1.0000"
-    assert encoding.question({}, catalogue) == encoding.question({}, catalogue) == after
-    assert encoding.question({}, catalogue[:1]) == "shared |U\n|A id=a |F price:-1.0000"
+    assert question(encoding, {}, catalogue) == question(encoding, {}, catalogue) == after
+    assert question(encoding, {}, catalogue[:1]) == "shared |U\n|A id=a |F price:-1.0000"
     changing = [Variant("x")]
-    assert encoding.question({}, changing).endswith("|A id=x")
+    assert question(encoding, {}, changing).endswith("|A id=x")
     changing[0] = Variant("y")
-    assert encoding.question({}, changing).endswith("|A id=y")
-    assert encoding.question({}, catalogue) == after
+    assert question(encoding, {}, changing).endswith("|A id=y")
+    assert question(encoding, {}, catalogue) == after
 
 
 def test_what_is_not_declared_or_declared_otherwise_is_left_out():
     declared = {"n": Signal(type="number", range=(0.0, 1.0)), "c": Signal(type="category", values=("x", "y"))}
     encoding = Encoder(declared, AnyNumber(), AnyNumber())
-    assert encoding.question({"n": "3", "c": 3.0, "z": True}, [Variant("a")]) == "shared |U\n|A id=a"
-    assert encoding.question({"n": 9.0, "c": "q"}, [Variant("a")]) == "shared |U c=other n:1.0000\n|A id=a"
+    assert question(encoding, {"n": "3", "c": 3.0, "z": True}, [Variant("a")]) == "shared |U\n|A id=a"
+    assert question(encoding, {"n": 9.0, "c": "q"}, [Variant("a")]) == "shared |U c=other n:1.0000\n|A id=a"
 
 
 def test_no_number_is_written_with_an_exponent():
@@ -245,12 +250,12 @@ def test_no_number_is_written_with_an_exponent():
 
 def test_a_value_of_no_known_type_is_an_error_and_not_a_guess():
     with pytest.raises(TypeError, match="'n' is of type int"):
-        encoder().question({"n": 3}, [Variant("a")])
+        question(encoder(), {"n": 3}, [Variant("a")])
 
 
 def test_endless_new_texts_do_not_pile_up():
     encoding = encoder()
     for index in range(10_000):
-        encoding.question({"t": f"text {index}", "long": "x" * 1000 + str(index)}, [Variant(f"v{index}")])
+        question(encoding, {"t": f"text {index}", "long": "x" * 1000 + str(index)}, [Variant(f"v{index}")])
     assert len(encoding._escapes) <= 4096
     assert all(len(text) <= 64 for text in encoding._escapes)

@@ -18,11 +18,10 @@ from typing import Final
 
 from bandit.core.experiment import Signal
 from bandit.core.records import Features, FeatureValue, Variant
-from bandit.core.signals import for_model
+from bandit.core.signals import TYPES, for_model
 from bandit.policies.vw.scaling import Scaler
 
 _SYNTAX = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff|:=?+%]")
-_TYPES: Mapping[str, type] = {"number": float, "category": str, "flag": bool, "categories": tuple}
 _UNKNOWN: tuple[type, Signal | None] = (type(None), None)
 
 CACHED_TEXTS: Final = 4_096
@@ -56,15 +55,12 @@ class Encoder:
         if signals is not None:
             self._signals = {
                 # The signal itself only if its values are bounded.
-                name: (_TYPES[signal.type], signal if signal.range or signal.values else None)
+                name: (TYPES[signal.type], signal if signal.range or signal.values else None)
                 for name, signal in signals.items()
             }
         self._context_numbers = context_numbers
         self._variant_numbers = variant_numbers
         self._escapes = _Escapes()
-        self._catalogue: Sequence[Variant] | None = None
-        self._catalogue_text = ""
-        self._catalogue_updates = 0
 
     def observe(self, context: Features, variant: Variant) -> None:
         """Takes the numbers of one event into the running figures."""
@@ -79,27 +75,35 @@ class Encoder:
             if type(value) is float:
                 self._variant_numbers.update(name, value)
 
-    def question(self, context: Features, variants: Sequence[Variant]) -> str:
-        """The text that asks for a prediction of each of `variants`, in order."""
-        return self._context(context) + self._lines(variants)
-
     def lesson(self, context: Features, variant: Variant, cost: float) -> str:
         """The text that teaches what `variant` cost in this context.
 
         One variant and a probability of 1 make it a plain regression on what was served; see `oracle`.
         """
         # Never with an exponent: VW reads -4e-196 as minus infinity.
-        return f"{self._context(context)}\n0:{cost:.9f}:1 {self._line(variant)}"
+        return f"{self.shared(context)}\n0:{cost:.9f}:1 {self._line(variant)}"
 
-    def _context(self, context: Features) -> str:
+    def shared(self, context: Features) -> str:
+        """The line of the context: before the variants' lines, it asks for a prediction of each of them."""
         parts = ["shared |U"]
+        signals = self._signals
         write = self._feature
         numbers = self._context_numbers
         for name in sorted(context):
-            seen = self._seen(name, context[name])
-            if seen is not None:
-                parts.append(write(name, seen, numbers))
+            value = context[name]
+            if signals is not None:
+                # As in _seen; every signal of every decision comes by here, and a call costs as much as this.
+                kind, bounded = signals.get(name, _UNKNOWN)
+                if type(value) is not kind:
+                    continue
+                if bounded is not None:
+                    value = for_model(bounded, value)
+            parts.append(write(name, value, numbers))
         return " ".join(parts)
+
+    def lines(self, variants: Sequence[Variant]) -> str:
+        """The variants' lines."""
+        return "\n".join([self._line(variant) for variant in variants])
 
     def _seen(self, name: str, value: FeatureValue) -> FeatureValue | None:
         """What the model sees of a signal; None for one that the definition no longer knows, or knows
@@ -111,18 +115,6 @@ class Encoder:
         if type(value) is not kind:
             return None
         return value if bounded is None else for_model(bounded, value)
-
-    def _lines(self, variants: Sequence[Variant]) -> str:
-        """The variants' lines, each after a line break. Those of a tuple, which can't change, are kept."""
-        updates = self._variant_numbers.updates
-        if variants is self._catalogue and updates == self._catalogue_updates:
-            return self._catalogue_text
-        text = "".join(["\n" + self._line(variant) for variant in variants])
-        if type(variants) is tuple:
-            self._catalogue = variants
-            self._catalogue_text = text
-            self._catalogue_updates = updates
-        return text
 
     def _line(self, variant: Variant) -> str:
         line = f"|A id={self._escapes[variant.id]}"
@@ -139,7 +131,7 @@ class Encoder:
         if type(value) is float:
             return f"{escapes[name]}:{numbers.standard(name, value):.4f}"
         if type(value) is bool:
-            return f"{escapes[name]}?{value:d}"
+            return f"{escapes[name]}?1" if value else f"{escapes[name]}?0"
         if type(value) is tuple:
             # A list is a set to the model: a repeat says nothing new.
             return " ".join([f"{escapes[name]}+{escapes[text]}" for text in dict.fromkeys(value)])

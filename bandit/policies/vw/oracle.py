@@ -20,7 +20,7 @@ from bandit.policies.model_spec import ModelSpec
 from bandit.policies.vw import model_file, options
 from bandit.policies.vw.encoding import Encoder
 from bandit.policies.vw.scaling import Scaler
-from bandit.policies.vw.workspace import Workspace, vw_version
+from bandit.policies.vw.workspace import Prepared, Workspace, vw_version
 
 
 class Oracle:
@@ -53,16 +53,37 @@ class Oracle:
         self._variant_numbers = variant_numbers
         self._encoder = Encoder(spec.signals, context_numbers, variant_numbers)
         self._workspace = Workspace(self._arguments, model)
+        self._prepared: Prepared | None = None
+        self._prepared_from: Sequence[Variant] | None = None
+        self._prepared_at = 0
 
     def predict(self, context: Features, variants: Sequence[Variant]) -> list[float]:
         """The predicted reward of each variant on the unit scale, in [0, 1]. Raises BrokenDistribution."""
         try:
-            costs = self._workspace.predict(self._encoder.question(context, variants))
+            costs = self._costs(self._encoder.shared(context), variants)
         except RuntimeError as error:
             raise BrokenDistribution(f"Vowpal Wabbit can't predict: {error}") from error
         if len(costs) != len(variants) or not math.isfinite(sum(costs)):
             raise BrokenDistribution(f"{len(variants)} variants, predicted costs {costs[:10]}")
         return [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs]
+
+    def _costs(self, shared: str, variants: Sequence[Variant]) -> list[float]:
+        if type(variants) is not tuple:
+            return self._workspace.predict(f"{shared}\n{self._encoder.lines(variants)}")
+        # A tuple can't change: what VW made of it holds until the figures move that scale its numbers.
+        updates = self._variant_numbers.updates
+        prepared = self._prepared
+        if prepared is None or variants is not self._prepared_from or updates != self._prepared_at:
+            self._release()
+            prepared = self._prepared = self._workspace.prepare(self._encoder.lines(variants))
+            self._prepared_from = variants
+            self._prepared_at = updates
+        return self._workspace.predict_prepared(shared, prepared)
+
+    def _release(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._workspace.release(prepared)
 
     def learn(
         self, context: Features, variants: Sequence[Variant], chosen: int, reward: float, *, treatment: bool
@@ -93,6 +114,7 @@ class Oracle:
 
     def close(self) -> None:
         """Frees the model."""
+        self._release()
         self._workspace.close()
 
     def _refuse_another(self, model: Path, state: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NewType
 
 import pylibvw  # type: ignore[import-not-found]  # a bare extension module, without types
 
@@ -26,6 +26,10 @@ _finish = _VW._finish_example_multi_ex
 def vw_version() -> str:
     """The version of Vowpal Wabbit in use, as its model files carry it."""
     return version("vowpalwabbit")
+
+
+Prepared = NewType("Prepared", list[Any])
+"""Variant lines that were parsed; `Workspace.prepare` makes them, `Workspace.release` frees them."""
 
 
 class Workspace:
@@ -54,6 +58,34 @@ class Workspace:
             # Gives the examples back to VW's pool; without it they are never freed.
             _finish(vw, examples)
         return costs
+
+    def prepare(self, lines: str) -> Prepared:
+        """Parses variant lines, to be predicted for with any number of contexts."""
+        return Prepared(_parse(self._open(), lines))
+
+    def predict_prepared(self, shared: str, variants: Prepared) -> list[float]:
+        """What `predict` gives for the text of the context's line and the variants' lines."""
+        vw = self._open()
+        context = _parse(vw, shared)
+        examples = [*context, *variants]
+        try:
+            _predict(vw, examples)
+            costs: list[float] = examples[0].get_action_scores()
+        finally:
+            _finish(vw, context)
+        return costs
+
+    def release(self, variants: Prepared) -> None:
+        """Frees what `prepare` made; it can't be used afterwards."""
+        vw = self._open()
+        # VW judges what it is given back by the last lesson's cost, and reads the score of what was never
+        # asked for: after a lesson that would be the end of the process.
+        context = _parse(vw, "shared |U")
+        examples = [*context, *variants]
+        try:
+            _predict(vw, examples)
+        finally:
+            _finish(vw, examples)
 
     def learn(self, text: str) -> None:
         """Learns from one labelled event."""

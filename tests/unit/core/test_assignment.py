@@ -3,13 +3,15 @@ import pytest
 from bandit.core.assignment import arm, treatment_share
 from bandit.core.experiment import Rollout
 from bandit.core.records import Arm, Stage
+from bandit.core.sampling import Uniform
 
 SALT = b"0123456789abcdef"
 SUBJECTS = [f"subject-{number}" for number in range(2_000)]
 
 
-def treated(share):
-    return {subject for subject in SUBJECTS if arm(SALT, "front-page", subject, share) is Arm.TREATMENT}
+def treated(share, salt=SALT, experiment_id="front-page"):
+    uniform = Uniform("arm", salt, experiment_id)
+    return {subject for subject in SUBJECTS if arm(uniform, subject, share) is Arm.TREATMENT}
 
 
 def rollout(stage, **shares):
@@ -47,7 +49,5 @@ def test_the_holdout_of_a_ramp_is_the_holdout_of_full():
 
 
 def test_experiments_and_salts_assign_independently():
-    other_salt = {s for s in SUBJECTS if arm(b"another salt....", "front-page", s, 0.5) is Arm.TREATMENT}
-    other_experiment = {s for s in SUBJECTS if arm(SALT, "back-page", s, 0.5) is Arm.TREATMENT}
-    for other in (other_salt, other_experiment):
+    for other in (treated(0.5, salt=b"another salt...."), treated(0.5, experiment_id="back-page")):
         assert len(treated(0.5) & other) / len(SUBJECTS) == pytest.approx(0.25, abs=0.05)

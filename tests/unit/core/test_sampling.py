@@ -1,32 +1,39 @@
 import pytest
 
-from bandit.core.sampling import draw, uniform
+from bandit.core.sampling import Uniform, draw
 
 SALT = bytes(range(16))
 
 
 def test_the_hash_never_changes_because_arms_and_replays_depend_on_it():
-    assert uniform("draw", SALT, "front-page", "d1") == 0.9258690253211145
-    assert uniform("arm", SALT, "front-page", "d1") == 0.29077645668999597
+    assert Uniform("draw", SALT, "front-page")("d1") == 0.9258690253211145
+    assert Uniform("arm", SALT, "front-page")("d1") == 0.29077645668999597
 
 
 def test_every_part_counts_and_where_it_ends_does_too():
     values = {
-        uniform("draw", SALT, "ab", "c"),
-        uniform("draw", SALT, "a", "bc"),
-        uniform("draw", SALT, "abc"),
-        uniform("draw", SALT, "abc", ""),
-        uniform("arm", SALT, "ab", "c"),
-        uniform("draw", SALT[:-1], "ab", "c"),
+        Uniform("draw", SALT, "ab")("c"),
+        Uniform("draw", SALT, "a")("bc"),
+        Uniform("draw", SALT)("abc"),
+        Uniform("draw", SALT, "abc")(""),
+        Uniform("arm", SALT, "ab")("c"),
+        Uniform("draw", SALT[:-1], "ab")("c"),
     }
     assert len(values) == 6
 
 
 def test_numbers_are_in_the_unit_interval_and_spread_over_it():
-    values = [uniform("draw", SALT, str(i)) for i in range(10_000)]
+    uniform = Uniform("draw", SALT)
+    values = [uniform(str(i)) for i in range(10_000)]
     assert 0.0 <= min(values) < 0.01
     assert 0.99 < max(values) < 1.0
     assert sum(values) / len(values) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_number_does_not_depend_on_what_was_asked_before():
+    uniform = Uniform("draw", SALT, "front-page")
+    asked = [uniform(unit) for unit in ("d1", "d2", "d1", "", "d1")]
+    assert asked == [Uniform("draw", SALT, "front-page")(unit) for unit in ("d1", "d2", "d1", "", "d1")]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from bandit.core.errors import Reason, Refused
 from bandit.core.experiment import Signal
-from bandit.core.signals import admitted, for_model
+from bandit.core.signals import admitted, for_model, rules
 
 
 def signal(**definition):
@@ -19,21 +19,22 @@ SIGNALS = {
     "age": signal(type="number", range=[0, 120], strict=True),
     "income": signal(type="number", consent="marketing"),
 }
+RULES = rules(SIGNALS)
 
 
 def refusal(context, consents=()):
     with pytest.raises(Refused) as refused:
-        admitted(SIGNALS, context, consents)
+        admitted(RULES, context, consents)
     return refused.value
 
 
 def test_signals_of_their_declared_type_are_admitted_as_sent():
     context = {"recency": 3.0, "channel": "web", "member": False, "tags": ("a", "b")}
-    assert admitted(SIGNALS, context, ()) == (context, 0)
+    assert admitted(RULES, context, ()) == (context, 0)
 
 
 def test_an_absent_signal_is_allowed_and_so_is_an_empty_context():
-    assert admitted(SIGNALS, {}, ()) == ({}, 0)
+    assert admitted(RULES, {}, ()) == ({}, 0)
 
 
 def test_an_undeclared_signal_is_refused_by_name():
@@ -73,23 +74,23 @@ def test_a_number_that_is_not_finite_is_refused(value):
 
 @pytest.mark.parametrize("value", [None, math.nan, "text", 1e9])
 def test_without_its_consent_a_signal_is_dropped_before_its_value_is_looked_at(value):
-    assert admitted(SIGNALS, {"income": value, "recency": 2.0}, ()) == ({"recency": 2.0}, 0)
+    assert admitted(RULES, {"income": value, "recency": 2.0}, ()) == ({"recency": 2.0}, 0)
 
 
 def test_with_its_consent_a_signal_is_admitted_and_checked():
-    assert admitted(SIGNALS, {"income": 5.0}, ("news", "marketing")) == ({"income": 5.0}, 0)
+    assert admitted(RULES, {"income": 5.0}, ("news", "marketing")) == ({"income": 5.0}, 0)
     assert refusal({"income": "much"}, ["marketing"]).reason is Reason.WRONG_TYPE
 
 
 def test_a_number_out_of_range_is_kept_as_sent_counted_and_clamped_for_the_model():
-    assert admitted(SIGNALS, {"recency": 99.0}, ()) == ({"recency": 99.0}, 1)
+    assert admitted(RULES, {"recency": 99.0}, ()) == ({"recency": 99.0}, 1)
     assert for_model(SIGNALS["recency"], 99.0) == 12.0
     assert for_model(SIGNALS["recency"], -1.0) == 1.0
     assert for_model(SIGNALS["recency"], 1.0) == 1.0
 
 
 def test_a_category_outside_its_values_is_kept_as_sent_counted_and_other_for_the_model():
-    assert admitted(SIGNALS, {"channel": "fax", "tags": ("a", "z")}, ()) == (
+    assert admitted(RULES, {"channel": "fax", "tags": ("a", "z")}, ()) == (
         {"channel": "fax", "tags": ("a", "z")},
         2,
     )
@@ -101,7 +102,7 @@ def test_a_strict_signal_out_of_its_range_is_refused():
     refused = refusal({"age": 121.0})
     assert refused.reason is Reason.SIGNAL_OUT_OF_RANGE
     assert refused.metadata["allowed"] == "[0.0, 120.0]"
-    assert admitted(SIGNALS, {"age": 120.0}, ()) == ({"age": 120.0}, 0)
+    assert admitted(RULES, {"age": 120.0}, ()) == ({"age": 120.0}, 0)
 
 
 def test_open_signals_take_any_name_and_type_but_no_missing_or_infinite_value():
@@ -115,7 +116,7 @@ def test_open_signals_take_any_name_and_type_but_no_missing_or_infinite_value():
 
 def test_an_empty_category_is_a_value():
     free = {"note": signal(type="category")}
-    assert admitted(free, {"note": ""}, ()) == ({"note": ""}, 0)
+    assert admitted(rules(free), {"note": ""}, ()) == ({"note": ""}, 0)
 
 
 def test_no_value_is_repeated_in_a_refusal():
@@ -136,6 +137,6 @@ def test_declared_comes_before_type_and_type_before_range_in_whatever_order_a_ma
 def test_a_refusal_shows_only_the_beginning_of_long_values():
     signals = {"topic": signal(type="category", strict=True, values=[f"{n}{'é' * 500}" for n in range(10)])}
     with pytest.raises(Refused) as refused:
-        admitted(signals, {"topic": "x"}, ())
+        admitted(rules(signals), {"topic": "x"}, ())
     assert refused.value.metadata["allowed"].endswith("…")
     assert len(refused.value.metadata["allowed"]) == 128

@@ -22,15 +22,31 @@ import json, os, resource, sys, threading
 from pathlib import Path
 from queue import SimpleQueue
 from bandit.core.experiment import Experiment
-from bandit.core.records import Arm, Decision, Source, Stage
+from bandit.core.records import Arm, Decision, RewardStatus, Source, Stage
 from bandit.eventlog.codec import encode_decision
 from bandit.eventlog.group_commit import GroupCommit
-from bandit.eventlog.log import LogUnwritable, NewDecision, NewExperiment, NewReward, RewardOutcome, Tick
+from bandit.eventlog.log import LogUnwritable, NewDecision, NewExperiment, NewReward, Tick
 from bandit.eventlog.sqlite import SqliteEventLog
 
 FOLDER = Path(sys.argv[1])
 EXPERIMENT = Experiment.from_json(sys.argv[2])
 VARIANTS = EXPERIMENT.catalogue()
+
+class Caller:
+    def __init__(self, log, deliver, on_state, **options):
+        self.commit = GroupCommit(log, lambda call: call(), on_state=on_state, **options)
+        self.deliver, self.close = deliver, self.commit.close
+
+    def append(self, batch):
+        told = SimpleQueue()
+        self.commit.append(batch, told.put)
+        results = told.get(timeout=60)
+        if isinstance(results, Exception):
+            raise results
+        return results
+
+    def sync(self, tokens):
+        self.commit.sync(lambda failure: self.deliver(tokens, failure))
 
 def decide(decision_id, size=0):
     third = [1 / 3] * 3
@@ -88,18 +104,28 @@ FULL_DISK = """
 delivered, states = SimpleQueue(), SimpleQueue()
 log = SqliteEventLog(FOLDER)
 log.append([NewExperiment(EXPERIMENT, b"salt")])
-group = GroupCommit(
-    log, lambda results: [delivered.put(r) for r in results], on_state=states.put, reopen_every_s=0.01
-)
+
+def deliver(tokens, failure):
+    for token in tokens:
+        delivered.put((token, failure))
+
+group = Caller(log, deliver, states.put, reopen_every_s=0.01)
 durable, room = sys.argv[3] == "durable", sys.argv[4]
 accepted = []
 
 def submit(decision_id):
-    group.submit(decision_id, decide(decision_id, size=2000), durable=durable)
-    result = delivered.get(timeout=60)[1]
-    if result is None:
-        accepted.append(decision_id)
-    return result
+    try:
+        assert group.append([decide(decision_id, size=2000)]) == [None]
+    except LogUnwritable as error:
+        return error
+    if durable:
+        group.sync([decision_id])
+        token, failure = delivered.get(timeout=60)
+        assert token == decision_id
+        if failure is not None:
+            return failure
+    accepted.append(decision_id)
+    return None
 
 submit("before")
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -298,18 +324,30 @@ def test_processes_that_append_at_once_write_one_sound_log_and_lose_nothing(chil
 KILLED = """
 log = SqliteEventLog(FOLDER)
 
-def tell(results):
+def tell(tokens, failure):
+    if failure is not None:
+        os._exit(1)
     # One write a line: a kill can't tear it.
-    for decision_id, result in results:
-        assert result is None or isinstance(result, RewardOutcome), result
-        os.write(1, (decision_id + chr(10)).encode())
+    for token in tokens:
+        os.write(1, (token + chr(10)).encode())
 
-group = GroupCommit(log, tell, on_state=print)
+def state(up):
+    os._exit(1)
+
+group = Caller(log, tell, state)
 name = sys.argv[3]
 n = 0
 while True:
-    group.submit(f"{name}-{n}", decide(f"{name}-{n}"), durable=n % 7 == 0)
-    group.submit(f"reward {name}-{n}", NewReward(f"{name}-{n}", "", 1.0, "", None), durable=True)
+    ids = [f"{name}-{n}-{k}" for k in range(n % 3 + 1)]
+    assert group.append([decide(decision_id) for decision_id in ids]) == [None] * len(ids)
+    # A decision is told once it is committed, and at times once it is durable; a reward always then.
+    if n % 7:
+        tell(ids, None)
+    else:
+        group.sync(ids)
+    outcomes = group.append([NewReward(decision_id, "", 1.0, "", None) for decision_id in ids])
+    assert {outcome.status for outcome in outcomes} == {RewardStatus.RECORDED}
+    group.sync([f"reward {decision_id}" for decision_id in ids])
     n += 1
     if n % 200 == 0:
         log.checkpoint("PASSIVE")

@@ -81,7 +81,7 @@ def test_another_metric_for_the_same_reward_id_conflicts(start, send):
 def test_the_time_of_observation_plays_no_part_in_a_repeat(start, log, reward):
     start()
     first, again = reward("d1"), reward("d1")
-    object.__setattr__(again, "observed_at_us", 5)
+    again = again._replace(observed_at_us=5)
     assert [answer.status for answer in log.append([first, again])] == [RECORDED, DUPLICATE]
 
 

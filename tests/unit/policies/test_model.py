@@ -51,6 +51,12 @@ def spec_of(define, **policy):
     return ModelSpec.of(define(signals="open", policy=policy))
 
 
+def predicting(monkeypatch, answer):
+    """Lets Vowpal Wabbit predict what `answer()` gives, by either call."""
+    monkeypatch.setattr(Workspace, "predict", lambda self, text: answer())
+    monkeypatch.setattr(Workspace, "predict_prepared", lambda self, shared, prepared: answer())
+
+
 def stored(learner, tmp_path):
     path = tmp_path / "model.vw"
     learner.save(path)
@@ -238,31 +244,92 @@ def test_values_outside_their_declaration_are_seen_clamped(spec, happened, rng):
     learner.close()
 
 
+# A tuple is a catalogue, whose parsed lines are kept; a list came with the call.
+KEPT_AND_PASSING = pytest.mark.parametrize("variants", [VARIANTS, list(VARIANTS)], ids=["kept", "passing"])
+
+
+@KEPT_AND_PASSING
 @pytest.mark.parametrize("costs", [[math.nan] * 3, [-0.5, math.inf, 0.0], [-0.5, -0.5], [], [0.0] * 4])
-def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(spec, monkeypatch, costs):
+def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(spec, monkeypatch, costs, variants):
     learner = new_learner(spec)
-    monkeypatch.setattr(Workspace, "predict", lambda self, text: costs)
+    predicting(monkeypatch, lambda: costs)
     with pytest.raises(BrokenDistribution):
-        learner.policy("s1").distribution({}, VARIANTS)
+        learner.policy("s1").distribution({}, variants)
     learner.close()
 
 
-def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch):
-    def fails(self, text):
+@KEPT_AND_PASSING
+def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch, variants):
+    def fails():
         raise RuntimeError("no")
 
     learner = new_learner(spec)
-    monkeypatch.setattr(Workspace, "predict", fails)
+    predicting(monkeypatch, fails)
     with pytest.raises(BrokenDistribution, match="can't predict: no"):
-        learner.policy("s1").distribution({}, VARIANTS)
+        learner.policy("s1").distribution({}, variants)
     learner.close()
 
 
-def test_predicted_rewards_stay_on_the_unit_scale(spec, monkeypatch):
+@KEPT_AND_PASSING
+def test_predicted_rewards_stay_on_the_unit_scale(spec, monkeypatch, variants):
     learner = new_learner(spec)
-    monkeypatch.setattr(Workspace, "predict", lambda self, text: [0.4, -3.0, -0.25])
-    assert learner.predict({}, VARIANTS) == [0.0, 1.0, 0.25]
+    predicting(monkeypatch, lambda: [0.4, -3.0, -0.25])
+    assert learner.predict({}, variants) == [0.0, 1.0, 0.25]
     learner.close()
+
+
+def test_a_catalogue_is_predicted_for_as_if_it_were_encoded_afresh_while_the_figures_move(
+    define, happened, rng
+):
+    learner = new_learner(spec_of(define, preset="squarecb"))
+    moved = set()
+    for event in world(rng, happened, 200):
+        asked = context(rng)
+        # A list is encoded at each call; nothing of it is kept.
+        assert learner.predict(asked, VARIANTS) == learner.predict(asked, list(VARIANTS))
+        assert learner.predict(asked, VARIANTS[:2]) == learner.predict(asked, VARIANTS)[:2]
+        learner.learn(event)
+        moved.add(str(learner.state()["variant_numbers"]))
+    assert len(moved) > 100
+    learner.close()
+
+
+def test_a_kept_catalogue_is_known_by_the_object_and_not_by_its_place_or_size(spec, happened, rng):
+    learner = new_learner(spec)
+    for event in world(rng, happened, 300):
+        learner.learn(event)
+    catalogues = [tuple(rng.sample(VARIANTS, 3)) for _ in range(5)]
+    asked = context(rng)
+    for _ in range(100):
+        catalogue = rng.choice(catalogues)
+        assert learner.predict(asked, catalogue) == learner.predict(asked, list(catalogue))
+    learner.close()
+
+
+def test_being_asked_about_its_catalogue_leaves_a_learner_as_it_was(spec, happened, rng):
+    quiet, asked = new_learner(spec), new_learner(spec)
+    for event in world(rng, happened, 100):
+        asked.predict(context(rng), VARIANTS)
+        for learner in (quiet, asked):
+            learner.learn(event)
+    assert quiet.fingerprint() == asked.fingerprint()
+    quiet.close()
+    asked.close()
+
+
+@KEPT_AND_PASSING
+def test_a_closed_learner_raises_instead_of_crashing(spec, happened, variants):
+    for was_asked in (False, True):
+        learner = new_learner(spec)
+        learner.learn(happened({}, variants, 0, 1.0))
+        if was_asked:
+            learner.predict({}, variants)
+        learner.close()
+        learner.close()
+        with pytest.raises(ValueError, match="closed"):
+            learner.predict({}, variants)
+        with pytest.raises(ValueError, match="closed"):
+            learner.learn(happened({}, variants, 0, 1.0))
 
 
 def test_extreme_values_leave_the_model_sound(define, happened, rng):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandit.core.errors import Reason, Refused
-from bandit.core.records import Arm, Decision, Source, Stage, Variant
+from bandit.core.records import Arm, Decision, RewardStatus, Source, Stage, Variant
 from bandit.serving import convert
 from bandit.v1 import bandit_pb2 as pb
 
@@ -37,6 +37,27 @@ def decision(source: Source, snapshot_id: str) -> Decision:
     )
 
 
+def replied(replies: convert.Replies, made: Decision, payload_json: str) -> pb.ChooseResponse:
+    return pb.ChooseResponse.FromString(replies.choose(made, payload_json))
+
+
+def built(made: Decision, payload_json: str) -> pb.ChooseResponse:
+    """The reply, made without anything kept."""
+    return pb.ChooseResponse(
+        decision_id=made.decision_id,
+        variant_id=made.variants[made.chosen].id,
+        propensity=made.distribution[made.chosen],
+        distribution=[
+            pb.VariantProbability(variant_id=variant.id, probability=probability)
+            for variant, probability in zip(made.variants, made.distribution, strict=True)
+        ],
+        snapshot_id=made.snapshot_id if made.source is Source.LEARNED else "",
+        source=pb.DecisionSource.Value(f"DECISION_SOURCE_{made.source.name}"),
+        payload_json=payload_json,
+        arm=pb.Arm.Value(f"ARM_{made.arm.name}"),
+    )
+
+
 def taken_or_refused(call: Callable[[], T]) -> T | Refused:
     try:
         return call()
@@ -45,7 +66,7 @@ def taken_or_refused(call: Callable[[], T]) -> T | Refused:
 
 
 def test_a_response_says_what_was_decided() -> None:
-    response = convert.choose_response(decision(Source.LEARNED, "s-1"), '{"n": 1}')
+    response = replied(convert.Replies(), decision(Source.LEARNED, "s-1"), '{"n": 1}')
     assert (response.decision_id, response.variant_id, response.propensity) == ("d", "b", 0.75)
     assert [(e.variant_id, e.probability) for e in response.distribution] == [("a", 0.25), ("b", 0.75)]
     assert (response.snapshot_id, response.payload_json) == ("s-1", '{"n": 1}')
@@ -54,19 +75,83 @@ def test_a_response_says_what_was_decided() -> None:
 
 @pytest.mark.parametrize("source", [source for source in Source if source is not Source.LEARNED])
 def test_only_a_learned_choice_names_its_snapshot(source: Source) -> None:
-    response = convert.choose_response(decision(source, "s-1"), "")
+    response = replied(convert.Replies(), decision(source, "s-1"), "")
     assert response.snapshot_id == ""
     assert pb.DecisionSource.Name(response.source) == f"DECISION_SOURCE_{source.name}"
+
+
+def test_nothing_of_an_earlier_decision_stays_in_a_reply() -> None:
+    replies = convert.Replies()
+    full = decision(Source.LEARNED, "s-1")
+    bare = full._replace(
+        decision_id="",
+        source=Source.BASELINE,
+        snapshot_id="",
+        arm=Arm.CONTROL,
+        chosen=0,
+        distribution=(1.0, 0.0),
+    )
+    for made, payload in ((full, '{"n": 1}'), (bare, ""), (full, ""), (bare, "2"), (full, '{"n": 1}')):
+        assert replied(replies, made, payload) == built(made, payload)
+    # A decision that can't be told must not leave its half in the next reply.
+    with pytest.raises(ValueError, match="zip"):
+        replies.choose(full._replace(distribution=(0.5, 0.25, 0.25)), "3")
+    assert replied(replies, bare, "") == built(bare, "")
+
+
+CATALOGUE = tuple(Variant(name) for name in "abcd")
+
+
+@st.composite
+def decisions(draw: st.DrawFn) -> tuple[Decision, str]:
+    """Decisions among a catalogue, an equal one read back, another version's, a part, a call's own."""
+    whole = draw(st.sampled_from([CATALOGUE, (*CATALOGUE,), (*CATALOGUE, Variant("e"))]))
+    variants = draw(
+        st.sampled_from([whole, list(whole[1:]), list(reversed(whole)), [Variant("of the call")]])
+    )
+    weights = draw(st.lists(st.floats(0, 1), min_size=len(variants), max_size=len(variants)))
+    made = decision(draw(st.sampled_from(Source)), draw(st.sampled_from(["", "s-1"])))._replace(
+        experiment_id=draw(st.sampled_from(["mail", "page"])),
+        decision_id=draw(st.text(max_size=5)),
+        variants=variants,
+        distribution=weights,
+        chosen=draw(st.integers(0, len(variants) - 1)),
+        arm=draw(st.sampled_from(Arm)),
+    )
+    return made, draw(st.sampled_from(["", "1", '{"n": 1}']))
+
+
+@given(st.lists(decisions(), min_size=1, max_size=12))
+def test_a_reply_is_the_same_whatever_was_replied_before(made: list[tuple[Decision, str]]) -> None:
+    replies = convert.Replies()
+    for one, payload in made:
+        assert replied(replies, one, payload) == built(one, payload)
+
+
+def test_a_whole_catalogue_and_parts_of_it_alternate() -> None:
+    replies = convert.Replies()
+    whole = decision(Source.LEARNED, "s-1")
+    part = whole._replace(variants=list(whole.variants[1:]), distribution=[1.0], chosen=0)
+    turned = whole._replace(variants=list(reversed(whole.variants)))
+    for made in (whole, part, whole, turned, part, part, whole):
+        assert replied(replies, made, "") == built(made, "")
+
+
+def test_a_reward_reply_says_its_status() -> None:
+    for status, reply in convert.REWARD_REPLIES.items():
+        read = pb.RewardResponse.FromString(reply)
+        assert pb.RewardStatus.Name(read.status) == f"REWARD_STATUS_{status.name}"
+    assert set(convert.REWARD_REPLIES) == set(RewardStatus)
 
 
 @pytest.mark.parametrize("seconds", [-(2**63), -1, 0, 2**63 - 1])
 def test_any_time_of_observation_is_taken(seconds: int) -> None:
     request = pb.RewardRequest(decision_id="d", value=1, observed_at=Timestamp(seconds=seconds, nanos=1_999))
-    assert convert.reward_call(request).observed_at_us == seconds * 1_000_000 + 1
+    assert convert.new_reward(request).observed_at_us == seconds * 1_000_000 + 1
 
 
 def test_without_a_time_of_observation_there_is_none() -> None:
-    assert convert.reward_call(pb.RewardRequest(decision_id="d", value=1)).observed_at_us is None
+    assert convert.new_reward(pb.RewardRequest(decision_id="d", value=1)).observed_at_us is None
 
 
 @given(

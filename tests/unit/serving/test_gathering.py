@@ -1,0 +1,381 @@
+"""Single calls gathered: on a real loop where only results matter, on a made one where its clock does."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from bandit.serving import gathering
+from bandit.serving.gathering import (
+    GATHER_SECONDS,
+    LOOK_CALLS,
+    LOOK_GATHERINGS,
+    LOOK_SECONDS,
+    TOGETHER_CALLS_MAX,
+    Deliver,
+    Gather,
+)
+
+
+class Answers:
+    """Answers a request with itself, or as `answer` says; keeps which were answered in one go."""
+
+    def __init__(self) -> None:
+        self.together: list[list[int]] = []
+        self.answer: Callable[[Sequence[int], Deliver[int]], None] = lambda asked, deliver: deliver(asked)
+
+    def __call__(self, requests: Sequence[int], deliver: Deliver[int]) -> None:
+        self.together.append(list(requests))
+        self.answer(requests, deliver)
+
+
+class Timer:
+    """A call that the made loop is to make at a time."""
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class MadeLoop:
+    """A loop whose clock goes on when the test says so. Calls begin at once and end when it is asked."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.timers: list[Timer] = []
+        # Runs callbacks of futures; nothing waits on it.
+        self._real = asyncio.new_event_loop()
+
+    def time(self) -> float:
+        return self.now
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return self._real.create_future()
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> Timer:
+        timer = Timer(self.now + delay, lambda: call(*args))
+        self.timers.append(timer)
+        return timer
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer.when <= self.now]
+        self.timers = [timer for timer in self.timers if timer.when > self.now]
+        for timer in due:
+            if not timer.cancelled:
+                timer.call()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class Crowd:
+    """A gather on a made loop, and its calls: what `call` gives is asked for the result later."""
+
+    def __init__(self, loop: MadeLoop) -> None:
+        self.loop = loop
+        self.answers = Answers()
+        made: Any = loop
+        self.gather: Gather[int, int] = Gather(self.answers, made)
+        self._begun: list[Coroutine[Any, Any, int]] = []
+
+    def call(self, request: int) -> "asyncio.Future[int] | None":
+        """Begins a call: what it waits for, or None if it was answered at once."""
+        call = self.gather(request)
+        try:
+            waits_for: asyncio.Future[int] = call.send(None)
+        except StopIteration as done:
+            reply = done.value
+        else:
+            self._begun.append(call)
+            return waits_for
+        assert reply == request
+        return None
+
+    def come(self, count: int, start: int = 0) -> "list[asyncio.Future[int] | None]":
+        return [self.call(start + number) for number in range(count)]
+
+    def look(self, count: int) -> None:
+        """Brings the gather to look, and lets so many calls come to that look."""
+        quickly = LOOK_CALLS
+        while not self.waiting():
+            assert quickly >= 0
+            quickly -= 1
+            self.call(0)
+        self.come(count - 1, 1)
+        self.loop.pass_seconds(GATHER_SECONDS)
+
+    def waiting(self) -> bool:
+        return any(not timer.cancelled for timer in self.loop.timers)
+
+    def last(self) -> list[int]:
+        """The requests that were answered together last."""
+        return self.answers.together[-1]
+
+    def close(self) -> None:
+        for call in self._begun:
+            call.close()
+
+
+@pytest.fixture
+def crowd() -> Any:
+    loop = MadeLoop()
+    made = Crowd(loop)
+    # The first look needs calls that came fast after one that began the count.
+    made.come(LOOK_CALLS)
+    made.answers.together.clear()
+    yield made
+    made.close()
+    loop.close()
+
+
+def on_loop(test: Callable[[Gather[int, int], Answers], Coroutine[Any, Any, None]]) -> None:
+    """Runs a test on a real loop with a gather of its own."""
+
+    async def run() -> None:
+        answers = Answers()
+        await test(Gather(answers, asyncio.get_running_loop()), answers)
+
+    asyncio.run(run())
+
+
+async def gathered(gather: Gather[int, int], calls: int) -> "list[asyncio.Task[int]]":
+    """Calls that came together into one gathering; the first comes when the next look is due."""
+    tasks = [asyncio.ensure_future(gather(number)) for number in range(calls)]
+    # Each task runs up to its wait.
+    await asyncio.sleep(0)
+    return tasks
+
+
+def looks_next(gather: Gather[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call that is answered alone looks for others."""
+    monkeypatch.setattr(gathering, "LOOK_CALLS", 1)
+    monkeypatch.setattr(gathering, "LOOK_SECONDS", float("inf"))
+
+
+def test_calls_one_after_another_are_answered_at_once_and_each_alone() -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        for number in range(LOOK_CALLS - 1):
+            call = gather(number)
+            # At once: the call has not waited for anything.
+            with pytest.raises(StopIteration) as done:
+                call.send(None)
+            assert done.value.value == number
+        assert answers.together == [[number] for number in range(LOOK_CALLS - 1)]
+
+    on_loop(test)
+
+
+def test_calls_that_come_slowly_never_wait_for_others(crowd: Crowd) -> None:
+    for number in range(5 * LOOK_CALLS):
+        crowd.loop.pass_seconds(2 * LOOK_SECONDS / LOOK_CALLS)
+        assert crowd.call(number) is None
+    assert not crowd.waiting()
+    assert all(len(together) == 1 for together in crowd.answers.together)
+
+
+def test_calls_that_come_fast_but_alone_wait_once_in_a_look_and_go_on_at_once(crowd: Crowd) -> None:
+    crowd.look(1)
+    assert crowd.last() == [0]
+    assert crowd.come(LOOK_CALLS - 1) == [None] * (LOOK_CALLS - 1)
+    assert not crowd.waiting()
+
+
+def test_calls_that_come_together_after_a_look_are_answered_in_one_go_in_order(crowd: Crowd) -> None:
+    crowd.look(5)
+    assert crowd.last() == [0, 1, 2, 3, 4]
+    for round_number in range(10):
+        before = len(crowd.answers.together)
+        waits = crowd.come(4, start=10 * round_number)
+        assert all(wait is not None and not wait.done() for wait in waits)
+        assert len(crowd.answers.together) == before
+        # The fifth completes them, whatever the clock says.
+        assert crowd.call(10 * round_number + 4) is None
+        assert crowd.last() == [10 * round_number + number for number in range(5)]
+        results = [wait.result() for wait in waits if wait is not None]
+        assert results == [10 * round_number + number for number in range(4)]
+        assert not crowd.waiting()
+
+
+def test_on_a_real_loop_a_look_answers_those_that_came_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        looks_next(gather, monkeypatch)
+        assert await asyncio.gather(*[gather(number) for number in range(7)]) == list(range(7))
+        assert await asyncio.gather(*[gather(number) for number in range(7)]) == list(range(7))
+        assert answers.together == [list(range(7))] * 2
+
+    on_loop(test)
+
+
+def test_a_call_waits_no_longer_than_the_time_given(crowd: Crowd) -> None:
+    crowd.look(5)
+    wait = crowd.call(7)
+    assert wait is not None
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.9)
+    assert not wait.done()
+    # A little more than the rest, because sums of seconds round.
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.11)
+    assert wait.result() == 7
+
+
+def test_fewer_are_expected_when_fewer_come_until_single_calls_are_answered_at_once(crowd: Crowd) -> None:
+    crowd.look(8)
+    gatherings = 0
+    while (wait := crowd.call(3)) is not None:
+        gatherings += 1
+        assert gatherings < 20
+        crowd.loop.pass_seconds(GATHER_SECONDS)
+        assert wait.result() == 3
+        assert crowd.last() == [3]
+    assert gatherings > 1
+    assert not crowd.waiting()
+
+
+def test_a_gathering_that_falls_short_a_little_expects_one_fewer(crowd: Crowd) -> None:
+    crowd.look(6)
+    crowd.come(5)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    assert crowd.last() == list(range(5))
+    # Now the fifth is enough.
+    crowd.come(4)
+    assert crowd.call(4) is None
+    assert crowd.last() == list(range(5))
+
+
+def test_a_growing_crowd_is_seen_by_the_looks_between(crowd: Crowd) -> None:
+    crowd.look(2)
+    for number in range(LOOK_GATHERINGS * 2):
+        # Nine come while two are expected; a look alone waits for all of them.
+        crowd.come(9 - len(crowd.gather._waiting))
+        if len(crowd.gather._waiting) == 9:
+            break
+        assert number < LOOK_GATHERINGS * 2 - 1
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    assert len(crowd.last()) == 9
+    crowd.come(9)
+    assert len(crowd.last()) == 9
+
+
+@pytest.mark.parametrize("expected", [1, 40])
+def test_never_more_than_the_most_are_answered_together_and_those_at_once(
+    crowd: Crowd, expected: int
+) -> None:
+    crowd.look(expected)
+    for _ in range(LOOK_CALLS):
+        crowd.come(TOGETHER_CALLS_MAX + 10)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    sizes = [len(together) for together in crowd.answers.together]
+    assert max(sizes) == TOGETHER_CALLS_MAX
+    assert sum(sizes) >= LOOK_CALLS * (TOGETHER_CALLS_MAX + 10)
+    assert not crowd.waiting()
+
+
+def test_each_caller_gets_the_exception_that_was_delivered_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        looks_next(gather, monkeypatch)
+        answers.answer = lambda asked, deliver: deliver(
+            [KeyError(number) if number % 2 else number for number in asked]
+        )
+        replies = await asyncio.gather(*[gather(number) for number in range(6)], return_exceptions=True)
+        assert len(answers.together) == 1
+        assert [reply if isinstance(reply, int) else (type(reply), reply.args) for reply in replies] == [
+            (KeyError, (number,)) if number % 2 else number for number in range(6)
+        ]
+
+    on_loop(test)
+
+
+def test_what_answering_raises_reaches_all_that_were_not_answered_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        def fails(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            raise RuntimeError("a bug")
+
+        def fails_after(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            deliver(asked)
+            fails(asked, deliver)
+
+        looks_next(gather, monkeypatch)
+        answers.answer = fails
+        replies = await asyncio.gather(*[gather(number) for number in range(4)], return_exceptions=True)
+        assert [str(reply) for reply in replies] == ["a bug"] * 4
+        answers.answer = fails_after
+        assert await asyncio.gather(*[gather(number) for number in range(4)]) == [0, 1, 2, 3]
+        answers.answer = lambda asked, deliver: deliver(asked)
+        assert await gather(9) == 9
+
+    on_loop(test)
+
+
+def test_what_is_delivered_later_reaches_its_own_callers() -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        later: list[Callable[[], None]] = []
+        answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+        tasks = await gathered(gather, 3)
+        assert answers.together == [[0], [1], [2]]
+        for deliver in reversed(later):
+            deliver()
+        assert await asyncio.gather(*tasks) == [0, 1, 2]
+
+    on_loop(test)
+
+
+def test_a_caller_that_gave_up_before_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        looks_next(gather, monkeypatch)
+        tasks = await gathered(gather, 4)
+        tasks[1].cancel()
+        replies = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(replies.pop(1), asyncio.CancelledError)
+        assert replies == [0, 2, 3]
+        assert answers.together == [[0, 2, 3]]
+
+    on_loop(test)
+
+
+def test_when_every_caller_gave_up_the_next_is_answered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        looks_next(gather, monkeypatch)
+        tasks = await gathered(gather, 3)
+        for task in tasks:
+            task.cancel()
+        replies = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(reply, asyncio.CancelledError) for reply in replies)
+        assert await asyncio.gather(gather(8), gather(9)) == [8, 9]
+        assert [number for together in answers.together for number in together] == [8, 9]
+
+    on_loop(test)
+
+
+def test_a_caller_that_gives_up_while_it_is_answered_does_not_disturb_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        looks_next(gather, monkeypatch)
+        later: list[Callable[[], None]] = []
+        asked_for = asyncio.Event()
+
+        def answer(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            later.append(lambda: deliver([KeyError(n) if n == 3 else n for n in asked]))
+            asked_for.set()
+
+        answers.answer = answer
+        tasks = await gathered(gather, 5)
+        await asked_for.wait()
+        tasks[0].cancel()
+        tasks[3].cancel()
+        await asyncio.wait([tasks[0], tasks[3]])
+        (deliver,) = later
+        deliver()
+        replies = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [reply for reply in replies if isinstance(reply, int)] == [1, 2, 4]
+        assert [tasks[0].cancelled(), tasks[3].cancelled()] == [True, True]
+        assert answers.together == [[0, 1, 2, 3, 4]]
+
+    on_loop(test)

@@ -99,7 +99,6 @@ class _App:
         await stop.wait()
         await self._drain(server)
         refresher.cancel()
-        self._metrics.flush()
         await asyncio.to_thread(log.close)
         self._logger.info("stopped")
 
@@ -145,7 +144,6 @@ class _App:
                     view = self._views.find(experiment_id)
                     if view is not None and self._models.refresh(view):
                         self._logger.debug("policy changed", experiment_id=experiment_id)
-                self._metrics.flush()
                 await self._take_components()
                 self._report_age()
             except Exception:

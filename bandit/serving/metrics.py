@@ -7,7 +7,6 @@ Labels are names that operators declared, or fixed words: text from a call never
 
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -131,23 +130,18 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
-        self._ended: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._known_calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._known_rewards: dict[tuple[str, RewardStatus], Counter] = {}
         self._known_decisions: dict[tuple[str, str, Source, Arm], Counter] = {}
 
     def called(self, method: str, code: str, seconds: float) -> None:
-        """A call ended. It is on the page after the next `flush`: to count it costs a call too much."""
-        self._ended[method, code].append(seconds)
-
-    def flush(self) -> None:
-        """Counts the calls that ended since the last time. On the thread that they end on."""
-        for (method, code), ended in self._ended.items():
-            if ended:
-                self._calls.labels(method, code).inc(len(ended))
-                observe = self._call_seconds.labels(method).observe
-                for seconds in ended:
-                    observe(seconds)
-                ended.clear()
+        """A call ended."""
+        known = self._known_calls.get((method, code))
+        if known is None:
+            known = (self._calls.labels(method, code), self._call_seconds.labels(method))
+            self._known_calls[method, code] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def decided(self, decision: Decision) -> None:
         """A decision was served."""

@@ -10,7 +10,6 @@ from bandit.serving import gathering
 from bandit.serving.gathering import (
     GATHER_SECONDS,
     LOOK_CALLS,
-    LOOK_GATHERINGS,
     LOOK_SECONDS,
     TOGETHER_CALLS_MAX,
     Deliver,
@@ -48,6 +47,7 @@ class MadeLoop:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.timers: list[Timer] = []
+        self.soon: list[Callable[[], None]] = []
         # Runs callbacks of futures; nothing waits on it.
         self._real = asyncio.new_event_loop()
 
@@ -61,6 +61,15 @@ class MadeLoop:
         timer = Timer(self.now + delay, lambda: call(*args))
         self.timers.append(timer)
         return timer
+
+    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        self.soon.append(lambda: call(*args))
+
+    def turn(self) -> None:
+        """What was to be called soon is called."""
+        soon, self.soon = self.soon, []
+        for call in soon:
+            call()
 
     def pass_seconds(self, seconds: float) -> None:
         self.now += seconds
@@ -189,7 +198,7 @@ def test_calls_that_come_fast_but_alone_wait_once_in_a_look_and_go_on_at_once(cr
 def test_calls_that_come_together_after_a_look_are_answered_in_one_go_in_order(crowd: Crowd) -> None:
     crowd.look(5)
     assert crowd.last() == [0, 1, 2, 3, 4]
-    for round_number in range(10):
+    for round_number in range(4):
         before = len(crowd.answers.together)
         waits = crowd.come(4, start=10 * round_number)
         assert all(wait is not None and not wait.done() for wait in waits)
@@ -223,7 +232,7 @@ def test_a_call_waits_no_longer_than_the_time_given(crowd: Crowd) -> None:
     assert wait.result() == 7
 
 
-def test_fewer_are_expected_when_fewer_come_until_single_calls_are_answered_at_once(crowd: Crowd) -> None:
+def test_fewer_are_enough_when_fewer_come_until_single_calls_are_answered_at_once(crowd: Crowd) -> None:
     crowd.look(8)
     gatherings = 0
     while (wait := crowd.call(3)) is not None:
@@ -236,29 +245,87 @@ def test_fewer_are_expected_when_fewer_come_until_single_calls_are_answered_at_o
     assert not crowd.waiting()
 
 
-def test_a_gathering_that_falls_short_a_little_expects_one_fewer(crowd: Crowd) -> None:
+def test_what_is_enough_follows_those_who_came_slowly(crowd: Crowd) -> None:
     crowd.look(6)
-    crowd.come(5)
+    crowd.come(2)
     crowd.loop.pass_seconds(GATHER_SECONDS)
-    assert crowd.last() == list(range(5))
-    # Now the fifth is enough.
+    # From six a quarter of the way to two.
     crowd.come(4)
-    assert crowd.call(4) is None
+    assert crowd.waiting()
+    crowd.call(4)
+    assert not crowd.waiting()
     assert crowd.last() == list(range(5))
 
 
-def test_a_growing_crowd_is_seen_by_the_looks_between(crowd: Crowd) -> None:
-    crowd.look(2)
-    for number in range(LOOK_GATHERINGS * 2):
-        # Nine come while two are expected; a look alone waits for all of them.
-        crowd.come(9 - len(crowd.gather._waiting))
-        if len(crowd.gather._waiting) == 9:
-            break
-        assert number < LOOK_GATHERINGS * 2 - 1
+def test_a_crowd_that_is_there_early_is_waited_for_to_grow(crowd: Crowd) -> None:
+    crowd.look(3)
+    sizes = []
+    for _ in range(4 * TOGETHER_CALLS_MAX):
+        size = 0
+        while not size or crowd.waiting():
+            crowd.call(size)
+            size += 1
+        sizes.append(size)
+    # One more after every fourth gathering, up to the most.
+    assert sizes[:12] == [3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5]
+    assert sizes[-1] == TOGETHER_CALLS_MAX
+
+
+def test_a_crowd_that_does_not_grow_waits_for_one_more_in_vain_once_in_five(crowd: Crowd) -> None:
+    crowd.look(5)
+    in_vain = 0
+    for _ in range(100):
+        crowd.come(5)
+        if crowd.waiting():
+            in_vain += 1
+            crowd.loop.pass_seconds(GATHER_SECONDS)
+        assert crowd.last() == [0, 1, 2, 3, 4]
+    assert in_vain == 20
+
+
+def test_a_crowd_that_was_there_only_just_in_time_does_not(crowd: Crowd) -> None:
+    crowd.look(3)
+    for _ in range(5):
+        crowd.come(2)
+        crowd.loop.pass_seconds(GATHER_SECONDS * 0.6)
+        crowd.call(2)
+        assert not crowd.waiting()
+        assert crowd.last() == [0, 1, 2]
+
+
+def test_what_comes_while_one_is_under_way_is_answered_after_it_in_one_go(crowd: Crowd) -> None:
+    later: list[Callable[[], None]] = []
+    crowd.answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+    first = crowd.call(0)
+    others = crowd.come(5, 1)
+    assert crowd.answers.together == [[0]]
+    later.pop()()
+    assert first is not None
+    assert first.result() == 0
+    crowd.loop.turn()
+    assert crowd.answers.together == [[0], [1, 2, 3, 4, 5]]
+    later.pop()()
+    assert [wait.result() for wait in others if wait is not None] == [1, 2, 3, 4, 5]
+    # They came together, so the next ones wait for each other.
+    crowd.come(2)
+    assert len(crowd.answers.together) == 2
+    assert crowd.waiting()
+
+
+def test_a_gathering_that_is_complete_waits_for_the_one_under_way(crowd: Crowd) -> None:
+    crowd.look(3)
+    later: list[Callable[[], None]] = []
+    crowd.answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+    crowd.come(3)
+    crowd.come(TOGETHER_CALLS_MAX + 5, 10)
     crowd.loop.pass_seconds(GATHER_SECONDS)
-    assert len(crowd.last()) == 9
-    crowd.come(9)
-    assert len(crowd.last()) == 9
+    assert crowd.last() == [0, 1, 2]
+    later.pop()()
+    crowd.loop.turn()
+    assert crowd.last() == list(range(10, 10 + TOGETHER_CALLS_MAX))
+    later.pop()()
+    crowd.loop.turn()
+    assert crowd.last() == list(range(10 + TOGETHER_CALLS_MAX, 15 + TOGETHER_CALLS_MAX))
 
 
 @pytest.mark.parametrize("expected", [1, 40])
@@ -318,10 +385,12 @@ def test_what_is_delivered_later_reaches_its_own_callers() -> None:
         later: list[Callable[[], None]] = []
         answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
         tasks = await gathered(gather, 3)
-        assert answers.together == [[0], [1], [2]]
-        for deliver in reversed(later):
-            deliver()
+        later.pop()()
+        assert await tasks[0] == 0
+        assert not tasks[1].done()
+        later.pop()()
         assert await asyncio.gather(*tasks) == [0, 1, 2]
+        assert answers.together == [[0], [1, 2]]
 
     on_loop(test)
 

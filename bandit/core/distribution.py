@@ -30,6 +30,8 @@ def normalised(probabilities: Sequence[float], size: int) -> list[float]:
     total = math.fsum(probabilities)
     if not abs(total - 1.0) <= RENORMALISE_TOLERANCE:
         raise BrokenDistribution(f"probabilities sum to {total!r}")
+    if total == 1.0:
+        return list(probabilities)
     return checked([p / total for p in probabilities])
 
 

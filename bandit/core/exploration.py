@@ -19,8 +19,13 @@ def inverse_gap_weighting(rewards: Sequence[float], gamma: float) -> list[float]
     best = max(rewards)
     probabilities = [1.0 / (size + gamma * (best - reward)) for reward in rewards]
     # With several best variants the rest is shared, so that order carries no preference.
-    rest = (1.0 - sum(probabilities)) / rewards.count(best)
-    return [p + rest if reward == best else p for p, reward in zip(probabilities, rewards, strict=True)]
+    ties = rewards.count(best)
+    rest = (1.0 - sum(probabilities)) / ties
+    index = -1
+    for _ in range(ties):
+        index = rewards.index(best, index + 1)
+        probabilities[index] += rest
+    return probabilities
 
 
 def squarecb_gamma(events: int, scale: float, exponent: float) -> float:

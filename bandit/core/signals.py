@@ -1,8 +1,9 @@
 """Consent, declaration, type and range of the signals of one call."""
 
 import math
+import sys
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bandit.core.errors import Reason, Refused, refused_field
 from bandit.core.experiment import Signal
@@ -20,20 +21,33 @@ TYPES: Mapping[str, type] = {"number": float, "category": str, "flag": bool, "ca
 _TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 
 
+_LARGEST = sys.float_info.max
+
+
 class Rule(NamedTuple):
-    """A declared signal as calls are judged by it: `bounded` is the signal if it bounds its values."""
+    """A declared signal as calls are judged by it.
+
+    A number between `low` and `high` needs no further look: it is finite and in its range. `bounded` is the
+    signal if it bounds its values.
+    """
 
     kind: type
     consent: str | None
+    low: float
+    high: float
     bounded: Signal | None
+
+    @classmethod
+    def of(cls, signal: Signal) -> "Rule":
+        """The rule of a declared signal."""
+        low, high = signal.range or (-_LARGEST, _LARGEST)
+        bounded = signal if signal.range or signal.values else None
+        return cls(TYPES[signal.type], signal.consent, low, high, bounded)
 
 
 def rules(signals: Mapping[str, Signal]) -> dict[str, Rule]:
     """The rules of an experiment's signals, by name."""
-    return {
-        name: Rule(TYPES[signal.type], signal.consent, signal if signal.range or signal.values else None)
-        for name, signal in signals.items()
-    }
+    return {name: Rule.of(signal) for name, signal in signals.items()}
 
 
 def admitted(
@@ -48,13 +62,20 @@ def admitted(
     """
     if signals is not None and not raw.keys() <= signals.keys():
         raise _undeclared(min(raw.keys() - signals.keys()), signals)
-    kept: dict[str, FeatureValue] = {}
+    dropped: set[str] = set()
     clamped = 0
     out_of_range = None
     for name, value in raw.items():
-        given = type(value)
-        kind, consent, bounded = _ANY if signals is None else signals[name]
+        # Every signal of every decision comes by here: most are sound, and go on at once.
+        kind, consent, low, high, bounded = _ANY if signals is None else signals[name]
         if consent is not None and consent not in consents:
+            dropped.add(name)
+            continue
+        given = type(value)
+        if given is float:
+            if kind is float and low <= value <= high:  # type: ignore[operator]  # a float, as asked
+                continue
+        elif given is kind and bounded is None:
             continue
         if value is None:
             raise refused_field(
@@ -76,13 +97,14 @@ def admitted(
             if bounded.strict:
                 out_of_range = out_of_range or _out_of_range(name, bounded)
             clamped += 1
-        kept[name] = value
     if out_of_range is not None:
         raise out_of_range
-    return kept, clamped
+    admitted = {name: value for name, value in raw.items() if name not in dropped} if dropped else raw
+    # None is left nowhere: it was refused, or dropped.
+    return cast(Features, admitted), clamped
 
 
-_ANY = Rule(object, None, None)
+_ANY = Rule(object, None, -_LARGEST, _LARGEST, None)
 
 
 def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:

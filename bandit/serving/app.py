@@ -108,6 +108,8 @@ class _App:
                 ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
                 ("grpc.max_send_message_length", REPLY_BYTES_MAX),
                 ("grpc.so_reuseport", 1),
+                # Its pings measure wide networks; beside the application they only cost.
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         server.add_generic_rpc_handlers((bandit_service(service, self._gate, self._metrics, loop),))

@@ -26,7 +26,6 @@ from bandit.v1 import bandit_pb2 as pb
 
 # A character has at most four bytes: texts of so few need no call, and no name of their field, to be known
 # short enough. Every signal of every Choose comes by here.
-_ID_CHARACTERS_SAFE: Final = limits.ID_BYTES // 4
 _TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -69,15 +68,19 @@ def choose_call(request: pb.ChooseRequest) -> ChooseCall:
     excluded = request.excluded_variant_ids
     consents = request.consents
     check_count("context", len(entries), limits.CONTEXT_ENTRIES, "entries")
-    check_count("variants", len(variants), limits.VARIANTS, "variants")
-    check_count("excluded_variant_ids", len(excluded), limits.EXCLUDED_VARIANTS, "ids")
-    check_count("consents", len(consents), limits.CONSENTS, "consents")
+    if variants:
+        check_count("variants", len(variants), limits.VARIANTS, "variants")
+    if excluded:
+        check_count("excluded_variant_ids", len(excluded), limits.EXCLUDED_VARIANTS, "ids")
+    if consents:
+        check_count("consents", len(consents), limits.CONSENTS, "consents")
     check_id_size("experiment_id", experiment_id)
     check_id_size("decision_id", decision_id)
     check_size("subject_id", subject_id, limits.SUBJECT_BYTES)
-    context = _values("context", entries)
-    for variant in variants:
-        _check_variant_limits(variant)
+    context, misnamed = _values("context", entries)
+    if variants:
+        for variant in variants:
+            _check_variant_limits(variant)
     for name in excluded:
         check_id_size("excluded_variant_ids", name)
     for name in consents:
@@ -87,14 +90,10 @@ def choose_call(request: pb.ChooseRequest) -> ChooseCall:
         check_required_id("experiment_id", experiment_id)
     if decision_id:
         check_id("decision_id", decision_id)
-    for name in context:
-        if name_problem(name):
-            check_id(f"context[{name!r}]", name)
-    for index, variant in enumerate(variants):
-        check_required_id(f"variants[{index}].id", variant.id)
-        for name in variant.features:
-            if name_problem(name):
-                check_id(f"variants[{index}].features[{name!r}]", name)
+    for name in misnamed:
+        check_id(f"context[{name!r}]", name)
+    if variants:
+        _check_variant_ids(variants)
     for name in consents:
         check_id("consents", name)
     return ChooseCall(
@@ -215,19 +214,23 @@ def check_batch(count: int) -> None:
     check_count("requests", count, limits.BATCH_ITEMS, "items")
 
 
-def _values(field: str, entries: Mapping[str, pb.FeatureValue]) -> dict[str, FeatureValue | None]:
-    """The values by name, once names and texts are known to be short enough."""
+def _values(
+    field: str, entries: Mapping[str, pb.FeatureValue]
+) -> tuple[dict[str, FeatureValue | None], Sequence[str]]:
+    """The values by name, and the names that are none, once names and texts are known to be short enough."""
     values: dict[str, FeatureValue | None] = {}
+    misnamed: list[str] = []
     for name in entries:
-        if len(name) > _ID_CHARACTERS_SAFE:
+        if name_problem(name):
             check_id_size(field, name)
+            misnamed.append(name)
         entry = entries[name]
         # What isn't set reads as 0 or "", and to ask which one is set costs more than to try these two.
         value: FeatureValue | None = entry.number or entry.text or _rare_value(field, name, entry)
         if type(value) is str and len(value) > _TEXT_CHARACTERS_SAFE:
             check_size(f"{field}[{name}]", value, limits.TEXT_BYTES)
         values[name] = value
-    return values
+    return values, misnamed
 
 
 def _rare_value(field: str, name: str, entry: pb.FeatureValue) -> FeatureValue | None:
@@ -249,7 +252,8 @@ def _rare_value(field: str, name: str, entry: pb.FeatureValue) -> FeatureValue |
 
 def _features(index: int, variant: pb.Variant) -> dict[str, FeatureValue]:
     features: dict[str, FeatureValue] = {}
-    for name, value in _values(f"variants[{index}].features", variant.features).items():
+    values, _ = _values(f"variants[{index}].features", variant.features)
+    for name, value in values.items():
         field = f"variants[{index}].features[{name}]"
         if value is None:
             raise refused_field(
@@ -269,6 +273,14 @@ def _features(index: int, variant: pb.Variant) -> dict[str, FeatureValue]:
             )
         features[name] = value
     return features
+
+
+def _check_variant_ids(variants: Sequence[pb.Variant]) -> None:
+    for index, variant in enumerate(variants):
+        check_required_id(f"variants[{index}].id", variant.id)
+        for name in variant.features:
+            if name_problem(name):
+                check_id(f"variants[{index}].features[{name!r}]", name)
 
 
 def _check_variant_limits(variant: pb.Variant) -> None:

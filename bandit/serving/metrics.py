@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bandit.core.errors import Reason
-from bandit.core.records import Arm, Decision, RewardStatus, Source
+from bandit.core.records import Arm, Decision, Source
 
 if TYPE_CHECKING:
     from bandit.eventlog.log import RewardOutcome
@@ -131,8 +131,8 @@ class Metrics:
             registry=registry,
         )
         self._known_calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._known_rewards: dict[tuple[str, RewardStatus], Counter] = {}
-        self._known_decisions: dict[tuple[str, str, Source, Arm], Counter] = {}
+        self._known_rewards: dict[tuple[str, int], Counter] = {}
+        self._known_decisions: dict[tuple[str, str, int, int], Counter] = {}
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call ended."""
@@ -145,11 +145,13 @@ class Metrics:
 
     def decided(self, decision: Decision) -> None:
         """A decision was served."""
-        key = (decision.experiment_id, decision.variant.id, decision.source, decision.arm)
+        source, arm = decision.source, decision.arm
+        # Plain numbers: to hash a member of an enum is a call into Python.
+        key = (decision.experiment_id, decision.variant.id, int(source), int(arm))
         counter = self._known_decisions.get(key)
         if counter is None:
             variant = key[1] if key[1] in self._catalogue_of(key[0]) else CALL_VARIANT
-            counter = self._decisions.labels(key[0], variant, key[2].name, key[3].name)
+            counter = self._decisions.labels(key[0], variant, source.name, arm.name)
             if variant is not CALL_VARIANT:
                 self._known_decisions[key] = counter
         counter.inc()
@@ -162,10 +164,10 @@ class Metrics:
 
     def rewarded(self, outcome: "RewardOutcome") -> None:
         """A reward was stored, or known already."""
-        key = (outcome.experiment_id, outcome.status)
+        key = (outcome.experiment_id, int(outcome.status))
         counter = self._known_rewards.get(key)
         if counter is None:
-            counter = self._known_rewards[key] = self._rewards.labels(key[0], key[1].name)
+            counter = self._known_rewards[key] = self._rewards.labels(key[0], outcome.status.name)
         counter.inc()
 
     def refused(self, method: str, reason: Reason) -> None:

@@ -201,6 +201,7 @@ def _run_floor(pipe: Connection, sizes: dict[str, int]) -> None:
                 ("grpc.max_receive_message_length", 4 * 1024 * 1024),
                 ("grpc.max_send_message_length", 64 * 1024 * 1024),
                 ("grpc.so_reuseport", 1),
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         handlers = {}

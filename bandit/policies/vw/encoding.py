@@ -13,7 +13,7 @@ Features stand in the order of their names: maps have none, and single precision
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bandit.core.experiment import Signal
@@ -40,6 +40,26 @@ class _Escapes(dict[str, str]):
         return escaped
 
 
+class _Tokens(dict[tuple[str, FeatureValue], str]):
+    """(signal, value) -> what the model reads, for values that are no numbers; keeps short texts and flags.
+
+    Empty for one that the definition no longer knows, or knows otherwise.
+    """
+
+    def __init__(self, written: Callable[[str, FeatureValue], str]) -> None:
+        super().__init__()
+        self._written = written
+
+    def __missing__(self, key: tuple[str, FeatureValue]) -> str:
+        name, value = key
+        token = self._written(name, value)
+        if type(value) is bool or (type(value) is str and len(value) <= CACHED_TEXT_CHARACTERS):
+            if len(self) >= CACHED_TEXTS:
+                self.clear()
+            self[key] = token
+        return token
+
+
 class Encoder:
     """Writes the text that is predicted and learned from. Its output depends on its arguments and the
     scalers' state alone.
@@ -61,6 +81,7 @@ class Encoder:
         self._context_numbers = context_numbers
         self._variant_numbers = variant_numbers
         self._escapes = _Escapes()
+        self._tokens = _Tokens(self._token)
 
     def observe(self, context: Features, variant: Variant) -> None:
         """Takes the numbers of one event into the running figures."""
@@ -85,25 +106,23 @@ class Encoder:
 
     def shared(self, context: Features) -> str:
         """The line of the context: before the variants' lines, it asks for a prediction of each of them."""
+        # Every signal of every decision comes by here.
         parts = ["shared |U"]
-        signals = self._signals
-        write = self._feature
-        numbers = self._context_numbers
+        tokens = self._tokens
         for name in sorted(context):
             value = context[name]
-            if signals is not None:
-                # As in _seen; every signal of every decision comes by here, and a call costs as much as this.
-                kind, bounded = signals.get(name, _UNKNOWN)
-                if type(value) is not kind:
-                    continue
-                if bounded is not None:
-                    value = for_model(bounded, value)
-            parts.append(write(name, value, numbers))
+            token = self._token(name, value) if type(value) is float else tokens[name, value]
+            if token:
+                parts.append(token)
         return " ".join(parts)
 
     def lines(self, variants: Sequence[Variant]) -> str:
         """The variants' lines."""
         return "\n".join([self._line(variant) for variant in variants])
+
+    def _token(self, name: str, value: FeatureValue) -> str:
+        seen = self._seen(name, value)
+        return "" if seen is None else self._feature(name, seen, self._context_numbers)
 
     def _seen(self, name: str, value: FeatureValue) -> FeatureValue | None:
         """What the model sees of a signal; None for one that the definition no longer knows, or knows

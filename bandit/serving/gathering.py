@@ -1,17 +1,34 @@
-"""One answering at a time: what comes while one is under way is answered after it, in one go.
+"""Calls that arrive close together are answered together.
 
-What comes meanwhile waits for the same thing anyway, the log or its sync, and together it costs one
-transaction and one sync instead of many. A call that finds nothing under way is answered at once: letting it
-wait a few milliseconds for others, however cleverly, brought no more calls a second side by side with this.
+A call that is answered alone finds every cache cold, pays for a transaction of its own and wakes a thread or
+two; answered with seven others it costs half as much. So where a loop is busy, calls wait for each other: a
+gathering ends as soon as so many have come as lately came together, and where that is one, at once. How many
+that is can't be read off the calls in flight, since those not taken yet stand in the transport's queues; it
+is learned from each gathering. A loop with time to spare answers each call at once.
+
+One gathering is under way at a time: what comes meanwhile waits for the same thing anyway (the log, its
+sync), and is better answered in one go afterwards.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+GATHER_SECONDS: Final = 0.003
+"""How long a call waits for others at most."""
+
 TOGETHER_CALLS_MAX: Final = 64
 """So many are answered at once at most; other calls stand still meanwhile."""
+
+BUSY_CALLS: Final = 128
+BUSY_SHARE: Final = 0.8
+"""If answering 128 calls at once kept the loop's thread at work for more than this share of the time, the
+next ones wait for each other. One call after another, from one client, does not."""
+
+EARLY_CALLS: Final = 0.25
+"""So many more are waited for after a gathering that was complete in half the time."""
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -24,25 +41,95 @@ Answer = Callable[[Sequence[Request], Deliver[Reply]], None]
 class Gather(Generic[Request, Reply]):
     """Single calls -> `answer`. Runs on one event loop."""
 
-    def __init__(self, answer: Answer[Request, Reply], loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing is under way."""
+    def __init__(
+        self,
+        answer: Answer[Request, Reply],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """Begins with answering each call at once. `clock` and `work_clock` give seconds: those that pass,
+        and those that the loop's thread has worked.
+        """
         self._answer = answer
         self._loop = loop
+        self._clock = clock
+        self._work_clock = work_clock
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
+        # How many come together, as learned; below 2 nobody waits for others.
+        self._together = 1.0
+        # Of the gathering that is open: when it began, what ends it in time, and how many end it before.
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._enough = 1
+        # It ended and only waits for the one under way.
+        self._due = False
         self._under_way = False
+        self._single_calls = 0
+        self._single_since = clock(), work_clock()
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to one request. Raises what was delivered for it."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append((request, future))
-        if not self._under_way:
-            self._answer_waiting()
+        if self._due:
+            pass
+        elif self._timer is not None:
+            if len(self._waiting) >= self._enough:
+                self._complete(self._timer)
+        elif self._together >= 2.0 or self._kept_busy():
+            self._open(max(2, int(self._together)))
+        else:
+            self._end()
         return await future
+
+    def _kept_busy(self) -> bool:
+        """Whether the loop has had no time to spare while calls were answered at once."""
+        self._single_calls += 1
+        if self._single_calls < BUSY_CALLS:
+            return False
+        self._single_calls = 0
+        (since, worked), self._single_since = self._single_since, (self._clock(), self._work_clock())
+        return self._single_since[1] - worked > BUSY_SHARE * (self._single_since[0] - since)
+
+    def _open(self, enough: int) -> None:
+        self._since = self._clock()
+        self._enough = enough
+        self._timer = self._loop.call_later(GATHER_SECONDS, self._time_out)
+
+    def _complete(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._timer = None
+        if self._together < 2.0:
+            self._together = 2.0
+        elif self._clock() - self._since < GATHER_SECONDS / 2:
+            # More might have come in time; but where no more are to come, each try lets all of them wait.
+            self._together = min(self._together + EARLY_CALLS, TOGETHER_CALLS_MAX)
+        self._end()
+
+    def _time_out(self) -> None:
+        self._timer = None
+        came = len(self._waiting)
+        if came == self._enough - 1:
+            # One more was too many.
+            self._together = float(came)
+        else:
+            # Slowly: in a crowd the numbers vary a lot, and to answer few costs more than to wait.
+            self._together += (came - self._together) / 4
+        self._end()
+
+    def _end(self) -> None:
+        if self._under_way:
+            self._due = True
+        else:
+            self._answer_waiting()
 
     def _answer_waiting(self) -> None:
         # Nothing is done for a caller that gave up meanwhile.
         waiting = [(request, future) for request, future in self._waiting if not future.done()]
         self._waiting = waiting[TOGETHER_CALLS_MAX:]
+        self._due = bool(self._waiting)
         del waiting[TOGETHER_CALLS_MAX:]
         futures = [future for _, future in waiting]
         self._under_way = True
@@ -54,15 +141,15 @@ class Gather(Generic[Request, Reply]):
     def _delivered(
         self, futures: Sequence["asyncio.Future[Reply]"], replies: Sequence[Reply | Exception]
     ) -> None:
-        _settle(futures, replies)
         self._under_way = False
-        if self._waiting:
-            # Not now: the loop has others to serve between two answerings.
-            self._loop.call_soon(self._go_on)
+        _settle(futures, replies)
+        if self._due:
+            # They came while one was under way, so they do come together.
+            self._together = max(self._together, float(min(len(self._waiting), TOGETHER_CALLS_MAX)))
+            self._loop.call_soon(self._answer_due)
 
-    def _go_on(self) -> None:
-        # A call that came first has taken them along.
-        if self._waiting and not self._under_way:
+    def _answer_due(self) -> None:
+        if self._due and not self._under_way:
             self._answer_waiting()
 
 

@@ -1,4 +1,4 @@
-"""One answering at a time, on a real loop."""
+"""Single calls gathered: on a real loop where only results matter, on a made one where its clock does."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bandit.serving.gathering import TOGETHER_CALLS_MAX, Deliver, Gather
+from bandit.serving.gathering import BUSY_CALLS, GATHER_SECONDS, TOGETHER_CALLS_MAX, Deliver, Gather
 
 
 class Answers:
@@ -21,205 +21,420 @@ class Answers:
         self.answer(requests, deliver)
 
 
-class Later(Answers):
-    """Delivers what was asked first when `deliver` is called."""
+class Timer:
+    """A call that the made loop is to make at a time."""
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class MadeLoop:
+    """A loop whose clock goes on when the test says so. Calls begin at once and end when it is asked."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.under_way: list[Callable[[], None]] = []
-        self.answer = lambda asked, deliver: self.under_way.append(lambda: deliver(asked))
+        self.now = 1_000.0
+        self.worked = 10.0
+        self.timers: list[Timer] = []
+        self.soon: list[Callable[[], None]] = []
+        # Runs callbacks of futures; nothing waits on it.
+        self._real = asyncio.new_event_loop()
 
-    def deliver(self) -> None:
-        (deliver,) = self.under_way
-        self.under_way.clear()
-        deliver()
+    def create_future(self) -> "asyncio.Future[Any]":
+        return self._real.create_future()
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> Timer:
+        timer = Timer(self.now + delay, lambda: call(*args))
+        self.timers.append(timer)
+        return timer
+
+    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        self.soon.append(lambda: call(*args))
+
+    def turn(self) -> None:
+        """What was to be called soon is called."""
+        soon, self.soon = self.soon, []
+        for call in soon:
+            call()
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer.when <= self.now]
+        self.timers = [timer for timer in self.timers if timer.when > self.now]
+        for timer in due:
+            if not timer.cancelled:
+                timer.call()
+
+    def close(self) -> None:
+        self._real.close()
 
 
-def on_loop(answers: Answers, test: Callable[[Gather[int, int]], Coroutine[Any, Any, None]]) -> None:
+class Crowd:
+    """A gather on a made loop, and its calls: what `call` gives is asked for the result later."""
+
+    def __init__(self, loop: MadeLoop) -> None:
+        self.loop = loop
+        self.answers = Answers()
+        made: Any = loop
+        self.gather: Gather[int, int] = Gather(
+            self.answers, made, clock=lambda: loop.now, work_clock=lambda: loop.worked
+        )
+        self._begun: list[Coroutine[Any, Any, int]] = []
+
+    def call(self, request: int) -> "asyncio.Future[int] | None":
+        """Begins a call: what it waits for, or None if it was answered at once."""
+        call = self.gather(request)
+        try:
+            waits_for: asyncio.Future[int] = call.send(None)
+        except StopIteration as done:
+            reply = done.value
+        else:
+            self._begun.append(call)
+            return waits_for
+        assert reply == request
+        return None
+
+    def come(self, count: int, start: int = 0) -> "list[asyncio.Future[int] | None]":
+        return [self.call(start + number) for number in range(count)]
+
+    def keep_busy(self, share: float) -> None:
+        """Calls that are answered at once and, as many as are looked at, keep the loop at work."""
+        for number in range(BUSY_CALLS - 1):
+            self.loop.now += 0.001
+            self.loop.worked += 0.001 * share
+            assert self.call(number) is None
+
+    def gathered(self, count: int) -> None:
+        """A busy loop on which so many have come together, as it has learned."""
+        self.keep_busy(1.0)
+        size = 0
+        while size < count:
+            size = 0
+            while not size or self.waiting():
+                self.call(size)
+                size += 1
+        # What is left of the growth to the next one is undone.
+        self.gather._together = float(count)
+
+    def waiting(self) -> bool:
+        return any(not timer.cancelled for timer in self.loop.timers)
+
+    def last(self) -> list[int]:
+        """The requests that were answered together last."""
+        return self.answers.together[-1]
+
+    def close(self) -> None:
+        for call in self._begun:
+            call.close()
+
+
+@pytest.fixture
+def crowd() -> Any:
+    loop = MadeLoop()
+    made = Crowd(loop)
+    yield made
+    made.close()
+    loop.close()
+
+
+def on_loop(test: Callable[[Gather[int, int], Answers], Coroutine[Any, Any, None]]) -> None:
     """Runs a test on a real loop with a gather of its own."""
 
     async def run() -> None:
-        await test(Gather(answers, asyncio.get_running_loop()))
+        answers = Answers()
+        await test(Gather(answers, asyncio.get_running_loop()), answers)
 
     asyncio.run(run())
 
 
-async def begun(gather: Gather[int, int], numbers: Sequence[int]) -> "list[asyncio.Task[int]]":
-    """Calls that have come and wait."""
-    tasks = [asyncio.ensure_future(gather(number)) for number in numbers]
-    await turn()
+async def gathered(gather: Gather[int, int], calls: int) -> "list[asyncio.Task[int]]":
+    """Calls that came together into one gathering."""
+    tasks = [asyncio.ensure_future(gather(number)) for number in range(calls)]
+    # Each task runs up to its wait.
+    await asyncio.sleep(0)
     return tasks
 
 
-async def turn() -> None:
-    """Lets every task and callback go on up to its next wait."""
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+def waits_for_others(gather: Gather[int, int], calls: int) -> None:
+    """From now on so many calls are enough."""
+    gather._together = float(calls)
 
 
-def test_a_call_that_finds_nothing_under_way_is_answered_at_once_and_alone() -> None:
-    answers = Answers()
-
-    async def test(gather: Gather[int, int]) -> None:
-        for number in range(10):
-            call = gather(number)
-            # At once: the call has not waited for anything.
-            with pytest.raises(StopIteration) as done:
-                call.send(None)
-            assert done.value.value == number
-        assert answers.together == [[number] for number in range(10)]
-
-    on_loop(answers, test)
+def test_a_loop_with_time_to_spare_answers_each_call_at_once(crowd: Crowd) -> None:
+    for _ in range(5):
+        crowd.keep_busy(0.75)
+        assert crowd.call(0) is None
+    assert not crowd.waiting()
+    assert all(len(together) == 1 for together in crowd.answers.together)
 
 
-def test_what_comes_while_one_is_under_way_is_answered_after_it_in_one_go_in_order() -> None:
-    answers = Later()
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, range(6))
-        assert answers.together == [[0]]
-        answers.deliver()
-        await turn()
-        assert [task.done() for task in tasks] == [True] + [False] * 5
-        assert answers.together == [[0], [1, 2, 3, 4, 5]]
-        answers.deliver()
-        assert await asyncio.gather(*tasks) == list(range(6))
-
-    on_loop(answers, test)
+def test_calls_wait_for_each_other_once_the_loop_has_been_busy(crowd: Crowd) -> None:
+    crowd.keep_busy(0.85)
+    wait = crowd.call(1)
+    assert wait is not None
+    assert not wait.done()
+    crowd.call(2)
+    assert wait.result() == 1
+    assert crowd.last() == [1, 2]
 
 
-def test_who_comes_between_two_answerings_is_answered_with_those_who_wait() -> None:
-    answers = Later()
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, [0, 1])
-        answers.deliver()
-        # Before the loop has gone on.
-        third = gather(2)
-        third.send(None)
-        assert answers.together == [[0], [1, 2]]
-        await turn()
-        answers.deliver()
-        assert await asyncio.gather(*tasks) == [0, 1]
-        assert answers.together == [[0], [1, 2]]
-        third.close()
-
-    on_loop(answers, test)
+def test_a_call_that_waited_in_vain_lets_the_next_ones_be_answered_at_once(crowd: Crowd) -> None:
+    crowd.keep_busy(1.0)
+    wait = crowd.call(1)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    assert wait is not None
+    assert wait.result() == 1
+    crowd.loop.now += 1.0
+    assert crowd.come(BUSY_CALLS - 1) == [None] * (BUSY_CALLS - 1)
 
 
-def test_never_more_than_the_most_are_answered_in_one_go_and_the_rest_follow() -> None:
-    answers = Later()
+def test_calls_that_come_together_are_answered_in_one_go_in_order(crowd: Crowd) -> None:
+    crowd.gathered(5)
+    for round_number in range(4):
+        before = len(crowd.answers.together)
+        waits = crowd.come(4, start=10 * round_number)
+        assert all(wait is not None and not wait.done() for wait in waits)
+        assert len(crowd.answers.together) == before
+        # The fifth completes them, whatever the clock says.
+        assert crowd.call(10 * round_number + 4) is None
+        assert crowd.last() == [10 * round_number + number for number in range(5)]
+        results = [wait.result() for wait in waits if wait is not None]
+        assert results == [10 * round_number + number for number in range(4)]
+        assert not crowd.waiting()
 
-    async def test(gather: Gather[int, int]) -> None:
-        count = 2 * TOGETHER_CALLS_MAX + 6
-        tasks = await begun(gather, range(count))
-        while answers.under_way:
-            answers.deliver()
-            await turn()
-        assert await asyncio.gather(*tasks) == list(range(count))
-        assert [len(together) for together in answers.together] == [
-            1,
-            TOGETHER_CALLS_MAX,
-            TOGETHER_CALLS_MAX,
-            5,
-        ]
 
-    on_loop(answers, test)
+def test_on_a_real_loop_those_that_came_together_are_answered_together() -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        waits_for_others(gather, 7)
+        assert await asyncio.gather(*[gather(number) for number in range(7)]) == list(range(7))
+        assert await asyncio.gather(*[gather(number) for number in range(7)]) == list(range(7))
+        assert answers.together == [list(range(7))] * 2
+
+    on_loop(test)
+
+
+def test_a_call_waits_no_longer_than_the_time_given(crowd: Crowd) -> None:
+    crowd.gathered(5)
+    wait = crowd.call(7)
+    assert wait is not None
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.9)
+    assert not wait.done()
+    # A little more than the rest, because sums of seconds round.
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.11)
+    assert wait.result() == 7
+
+
+def test_fewer_are_enough_when_fewer_come_until_single_calls_are_answered_at_once(crowd: Crowd) -> None:
+    crowd.gathered(8)
+    gatherings = 0
+    while (wait := crowd.call(3)) is not None:
+        gatherings += 1
+        assert gatherings < 20
+        crowd.loop.pass_seconds(GATHER_SECONDS)
+        assert wait.result() == 3
+        assert crowd.last() == [3]
+    assert gatherings > 1
+    assert not crowd.waiting()
+
+
+def test_what_is_enough_follows_those_who_came_slowly(crowd: Crowd) -> None:
+    crowd.gathered(6)
+    crowd.come(2)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    # From six a quarter of the way to two.
+    crowd.come(4)
+    assert crowd.waiting()
+    crowd.call(4)
+    assert not crowd.waiting()
+    assert crowd.last() == list(range(5))
+
+
+def test_a_crowd_that_is_there_early_is_waited_for_to_grow(crowd: Crowd) -> None:
+    crowd.gathered(3)
+    sizes = []
+    for _ in range(4 * TOGETHER_CALLS_MAX):
+        size = 0
+        while not size or crowd.waiting():
+            crowd.call(size)
+            size += 1
+        sizes.append(size)
+    # One more after every fourth gathering, up to the most.
+    assert sizes[:12] == [3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5]
+    assert sizes[-1] == TOGETHER_CALLS_MAX
+
+
+def test_a_crowd_that_does_not_grow_waits_for_one_more_in_vain_once_in_five(crowd: Crowd) -> None:
+    crowd.gathered(5)
+    in_vain = 0
+    for _ in range(100):
+        crowd.come(5)
+        if crowd.waiting():
+            in_vain += 1
+            crowd.loop.pass_seconds(GATHER_SECONDS)
+        assert crowd.last() == [0, 1, 2, 3, 4]
+    assert in_vain == 20
+
+
+def test_a_crowd_that_was_there_only_just_in_time_does_not(crowd: Crowd) -> None:
+    crowd.gathered(3)
+    for _ in range(5):
+        crowd.come(2)
+        crowd.loop.pass_seconds(GATHER_SECONDS * 0.6)
+        crowd.call(2)
+        assert not crowd.waiting()
+        assert crowd.last() == [0, 1, 2]
+
+
+def test_what_comes_while_one_is_under_way_is_answered_after_it_in_one_go(crowd: Crowd) -> None:
+    later: list[Callable[[], None]] = []
+    crowd.answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+    first = crowd.call(0)
+    others = crowd.come(5, 1)
+    assert crowd.answers.together == [[0]]
+    later.pop()()
+    assert first is not None
+    assert first.result() == 0
+    crowd.loop.turn()
+    assert crowd.answers.together == [[0], [1, 2, 3, 4, 5]]
+    later.pop()()
+    assert [wait.result() for wait in others if wait is not None] == [1, 2, 3, 4, 5]
+    # They came together, so the next ones wait for each other.
+    crowd.come(2)
+    assert len(crowd.answers.together) == 2
+    assert crowd.waiting()
+
+
+def test_a_gathering_that_is_complete_waits_for_the_one_under_way(crowd: Crowd) -> None:
+    crowd.gathered(3)
+    later: list[Callable[[], None]] = []
+    crowd.answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+    crowd.come(3)
+    crowd.come(TOGETHER_CALLS_MAX + 5, 10)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    assert crowd.last() == [0, 1, 2]
+    later.pop()()
+    crowd.loop.turn()
+    assert crowd.last() == list(range(10, 10 + TOGETHER_CALLS_MAX))
+    later.pop()()
+    crowd.loop.turn()
+    assert crowd.last() == list(range(10 + TOGETHER_CALLS_MAX, 15 + TOGETHER_CALLS_MAX))
+
+
+def test_never_more_than_the_most_are_answered_together_and_those_at_once(crowd: Crowd) -> None:
+    crowd.gathered(40)
+    crowd.answers.together.clear()
+    for _ in range(128):
+        crowd.come(TOGETHER_CALLS_MAX + 10)
+    crowd.loop.pass_seconds(GATHER_SECONDS)
+    sizes = [len(together) for together in crowd.answers.together]
+    assert max(sizes) == TOGETHER_CALLS_MAX
+    assert sum(sizes) == 128 * (TOGETHER_CALLS_MAX + 10)
+    assert not crowd.waiting()
 
 
 def test_each_caller_gets_the_exception_that_was_delivered_for_it() -> None:
-    answers = Later()
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, range(7))
-        answers.answer = lambda asked, deliver: deliver([KeyError(n) if n % 2 else n for n in asked])
-        answers.deliver()
-        replies = await asyncio.gather(*tasks, return_exceptions=True)
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        waits_for_others(gather, 6)
+        answers.answer = lambda asked, deliver: deliver(
+            [KeyError(number) if number % 2 else number for number in asked]
+        )
+        replies = await asyncio.gather(*[gather(number) for number in range(6)], return_exceptions=True)
+        assert len(answers.together) == 1
         assert [reply if isinstance(reply, int) else (type(reply), reply.args) for reply in replies] == [
-            (KeyError, (number,)) if number % 2 else number for number in range(7)
+            (KeyError, (number,)) if number % 2 else number for number in range(6)
         ]
 
-    on_loop(answers, test)
+    on_loop(test)
 
 
 def test_what_answering_raises_reaches_all_that_were_not_answered_before() -> None:
-    answers = Later()
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        def fails(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            raise RuntimeError("a bug")
 
-    def fails(asked: Sequence[int], deliver: Deliver[int]) -> None:
-        raise RuntimeError("a bug")
+        def fails_after(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            deliver(asked)
+            fails(asked, deliver)
 
-    def fails_after(asked: Sequence[int], deliver: Deliver[int]) -> None:
-        deliver(asked)
-        fails(asked, deliver)
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, range(4))
+        waits_for_others(gather, 4)
         answers.answer = fails
-        answers.deliver()
-        replies = await asyncio.gather(*tasks, return_exceptions=True)
-        assert replies[0] == 0
-        assert [str(reply) for reply in replies[1:]] == ["a bug"] * 3
+        replies = await asyncio.gather(*[gather(number) for number in range(4)], return_exceptions=True)
+        assert [str(reply) for reply in replies] == ["a bug"] * 4
         answers.answer = fails_after
         assert await asyncio.gather(*[gather(number) for number in range(4)]) == [0, 1, 2, 3]
         answers.answer = lambda asked, deliver: deliver(asked)
         assert await gather(9) == 9
 
-    on_loop(answers, test)
+    on_loop(test)
+
+
+def test_what_is_delivered_later_reaches_its_own_callers() -> None:
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        later: list[Callable[[], None]] = []
+        answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
+        tasks = await gathered(gather, 3)
+        later.pop()()
+        assert await tasks[0] == 0
+        assert not tasks[1].done()
+        later.pop()()
+        assert await asyncio.gather(*tasks) == [0, 1, 2]
+        assert answers.together == [[0], [1, 2]]
+
+    on_loop(test)
 
 
 def test_a_caller_that_gave_up_before_is_not_asked_for() -> None:
-    answers = Later()
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, range(5))
-        tasks[2].cancel()
-        await turn()
-        answers.deliver()
-        await turn()
-        answers.deliver()
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        waits_for_others(gather, 5)
+        tasks = await gathered(gather, 4)
+        tasks[1].cancel()
         replies = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(replies.pop(2), asyncio.CancelledError)
-        assert replies == [0, 1, 3, 4]
-        assert answers.together == [[0], [1, 3, 4]]
+        assert isinstance(replies.pop(1), asyncio.CancelledError)
+        assert replies == [0, 2, 3]
+        assert answers.together == [[0, 2, 3]]
 
-    on_loop(answers, test)
+    on_loop(test)
 
 
 def test_when_every_caller_gave_up_the_next_is_answered_all_the_same() -> None:
-    answers = Later()
-
-    async def test(gather: Gather[int, int]) -> None:
-        tasks = await begun(gather, range(3))
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        waits_for_others(gather, 4)
+        tasks = await gathered(gather, 3)
         for task in tasks:
             task.cancel()
-        answers.deliver()
         replies = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(reply, asyncio.CancelledError) for reply in replies)
-        while answers.under_way:
-            answers.deliver()
-        answers.answer = lambda asked, deliver: deliver(asked)
         assert await asyncio.gather(gather(8), gather(9)) == [8, 9]
+        assert [number for together in answers.together for number in together] == [8, 9]
 
-    on_loop(answers, test)
+    on_loop(test)
 
 
 def test_a_caller_that_gives_up_while_it_is_answered_does_not_disturb_the_others() -> None:
-    answers = Later()
+    async def test(gather: Gather[int, int], answers: Answers) -> None:
+        waits_for_others(gather, 5)
+        later: list[Callable[[], None]] = []
+        asked_for = asyncio.Event()
 
-    async def test(gather: Gather[int, int]) -> None:
-        first, *tasks = await begun(gather, range(6))
-        answers.answer = lambda asked, deliver: answers.under_way.append(
-            lambda: deliver([KeyError(n) if n == 3 else n for n in asked])
-        )
-        answers.deliver()
-        await turn()
-        assert answers.together == [[0], [1, 2, 3, 4, 5]]
+        def answer(asked: Sequence[int], deliver: Deliver[int]) -> None:
+            later.append(lambda: deliver([KeyError(n) if n == 3 else n for n in asked]))
+            asked_for.set()
+
+        answers.answer = answer
+        tasks = await gathered(gather, 5)
+        await asked_for.wait()
         tasks[0].cancel()
-        tasks[2].cancel()
-        await asyncio.wait([tasks[0], tasks[2]])
-        answers.deliver()
-        replies = await asyncio.gather(first, *tasks, return_exceptions=True)
-        assert [reply for reply in replies if isinstance(reply, int)] == [0, 2, 4, 5]
-        assert [task.cancelled() for task in tasks] == [True, False, True, False, False]
+        tasks[3].cancel()
+        await asyncio.wait([tasks[0], tasks[3]])
+        (deliver,) = later
+        deliver()
+        replies = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [reply for reply in replies if isinstance(reply, int)] == [1, 2, 4]
+        assert [tasks[0].cancelled(), tasks[3].cancelled()] == [True, True]
+        assert answers.together == [[0, 1, 2, 3, 4]]
 
-    on_loop(answers, test)
+    on_loop(test)

@@ -36,6 +36,9 @@ from bandit.snapshots.store import SnapshotStore
 
 REFRESH_SECONDS: Final = 0.1
 AGE_SECONDS: Final = 1.0
+LINGER_SECONDS: Final = 0.5
+"""How long a draining server with nothing in flight goes on telling callers that it drains."""
+
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Replies may be larger than requests: a batch's distributions and payloads."""
 
@@ -129,9 +132,12 @@ class _App:
         self._gate.phase = Phase.DRAINING
         self._logger.info("draining", in_flight=self._gate.in_flight)
         await self._health.enter_graceful_shutdown()
-        # New calls must hear DRAINING from us, so the port stays open until those in flight are done.
-        deadline = time.monotonic() + self._settings.drain_seconds * 0.7
-        while self._gate.in_flight and time.monotonic() < deadline:
+        # New calls must hear DRAINING from us, so the port stays open until those in flight are done, and a
+        # little longer: who had no call under way has not been told yet.
+        began = time.monotonic()
+        linger = began + min(LINGER_SECONDS, self._settings.drain_seconds * 0.2)
+        deadline = began + self._settings.drain_seconds * 0.7
+        while (now := time.monotonic()) < linger or (self._gate.in_flight and now < deadline):
             await asyncio.sleep(0.01)
         await server.stop(grace=self._settings.drain_seconds * 0.1)
 

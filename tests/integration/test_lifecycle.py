@@ -285,6 +285,17 @@ def test_calls_in_flight_finish_and_later_ones_are_refused(host: Host, number: s
     assert "Traceback" not in host.output.read_text()
 
 
+def test_a_caller_without_a_call_under_way_is_told_too_that_the_server_drains(host: Host) -> None:
+    process = host.ready()
+    with host.client() as client:
+        client.choose("front-page", {})
+        process.terminate()
+        # A caller that calls on hears it before the port closes, and no other error ends the wait.
+        until(lambda: reason_of(client) != "")
+        assert reason_of(client) == "DRAINING"
+    assert ended(process) == 0
+
+
 def test_a_server_that_is_stopped_as_it_starts_leaves_nothing_running(host: Host) -> None:
     process = host.serve("--workers", "4")
     until(lambda: host.output.exists() and "child started" in host.output.read_text())

@@ -81,6 +81,16 @@ def eligible(
     return variants, bool(given)
 
 
+def explored(
+    policy: Policy, floor: float, context: Features, variants: Sequence[Variant]
+) -> list[float] | None:
+    """The policy's distribution over `variants` with the `floor` mixed in; None if the policy has none."""
+    try:
+        return with_floor(normalised(policy.distribution(context, variants), len(variants)), floor)
+    except BrokenDistribution:
+        return None
+
+
 def choose(
     view: View,
     policy: Policy,
@@ -99,18 +109,14 @@ def choose(
     """
     experiment = view.experiment
     size = len(variants)
-    try:
-        raw = normalised(policy.distribution(context, variants), size)
-        policy_distribution = with_floor(raw, experiment.policy.floor)
-    except BrokenDistribution:
-        policy_distribution = None
+    policy_distribution = explored(policy, experiment.policy.floor, context, variants)
     arm = assignment.arm(view.arms, subject or decision_id, view.treatment_share)
     if arm is Arm.TREATMENT and policy_distribution is not None:
         distribution = policy_distribution
         source = Source.LEARNED if policy.snapshot_id else Source.UNTRAINED
         chosen = draw(distribution, view.draws(decision_id))
     else:
-        chosen = _baseline_index(experiment.baseline, variants)
+        chosen = baseline_index(experiment.baseline, variants)
         distribution = one_hot(chosen, size)
         source = Source.BASELINE
     return Decision(
@@ -134,7 +140,7 @@ def choose(
 
 def fallback(view: View, decision_id: str, variants: Sequence[Variant], call_variants: bool) -> Decision:
     """The baseline at propensity 1, for a decision that can't be logged. Never enters any fold."""
-    chosen = _baseline_index(view.experiment.baseline, variants)
+    chosen = baseline_index(view.experiment.baseline, variants)
     distribution = one_hot(chosen, len(variants))
     return Decision(
         experiment_id=view.experiment.id,
@@ -155,7 +161,7 @@ def fallback(view: View, decision_id: str, variants: Sequence[Variant], call_var
     )
 
 
-def _baseline_index(baseline: str, variants: Sequence[Variant]) -> int:
+def baseline_index(baseline: str, variants: Sequence[Variant]) -> int:
     """The baseline's index if it is eligible, else that of the first eligible variant."""
     for index, variant in enumerate(variants):
         if variant.id == baseline:

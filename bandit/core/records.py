@@ -74,6 +74,10 @@ class Decision(NamedTuple):
     `policy_distribution` are parallel to it and each sums to 1. `subject` is a pseudonym or empty. `context`
     holds the signals as sent, less those whose consent was missing. `treatment_share` is in [0, 1].
     `call_variants` tells whether the variants came with the call instead of from the catalogue.
+
+    In a log that came from elsewhere, `distribution` may hold NaN for what that log did not say: everywhere,
+    or everywhere but at `chosen`. `pdrop`, in [0, 1), is the share of such events that were dropped before
+    they reached the log; each that was kept stands for 1 / (1 - pdrop).
     """
 
     experiment_id: str
@@ -91,6 +95,7 @@ class Decision(NamedTuple):
     stage: Stage
     treatment_share: float
     snapshot_id: str
+    pdrop: float = 0.0
 
     @property
     def variant(self) -> Variant:
@@ -99,7 +104,7 @@ class Decision(NamedTuple):
 
     @property
     def propensity(self) -> float:
-        """The probability with which the served variant was drawn, in (0, 1]."""
+        """The probability with which the served variant was drawn, in (0, 1]; NaN if the log did not say."""
         return self.distribution[self.chosen]
 
 

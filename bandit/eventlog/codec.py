@@ -63,6 +63,7 @@ def encode_decision(decision: Decision, digest: bytes) -> bytes:
         treatment_share=decision.treatment_share,
         snapshot_id=decision.snapshot_id,
         request_digest=digest,
+        pdrop=decision.pdrop,
     )
     _encode_features(record.context, decision.context)
     if decision.call_variants:
@@ -101,8 +102,13 @@ def decode_decision(
         chosen = stored.chosen
         if not len(distribution) == len(policy_distribution) == len(variants):
             raise ValueError("its distributions are not parallel to its variants")
-        if not 0.0 < distribution[chosen] <= 1.0:
+        propensity, pdrop = distribution[chosen], stored.pdrop
+        # A source that did not say what was drawn from left nothing but NaN, which differs from itself.
+        unknown = propensity != propensity and all(known != known for known in distribution)
+        if not (0.0 < propensity <= 1.0 or unknown):
             raise ValueError("its propensity is outside (0, 1]")
+        if not 0.0 <= pdrop < 1.0:
+            raise ValueError("its pdrop is outside [0, 1)")
         return Decision(
             experiment_id,
             version,
@@ -119,6 +125,7 @@ def decode_decision(
             _STAGES[stored.stage],
             stored.treatment_share,
             stored.snapshot_id,
+            pdrop,
         )
     except (DecodeError, LookupError, ValueError) as error:
         raise _corrupt(f"decision {decision_id!r}", error) from error
@@ -159,10 +166,24 @@ def decode_reward(record: bytes) -> tuple[str, float]:
     return stored.metric, stored.value
 
 
-def encode_experiment(experiment: Experiment, version: int, salt: bytes) -> bytes:
+def encode_call_variants(variants: Sequence[Variant]) -> bytes:
+    """What a decision that came with these variants has in its record beyond one of the catalogue.
+
+    Encoded messages of a kind, one after the other, are one message: so many decisions can share this part.
+    """
+    record = pb.DecisionRecord()
+    for variant in variants:
+        _encode_features(record.call_variants.add(id=variant.id).features, variant.features)
+    return record.SerializeToString()
+
+
+def encode_experiment(experiment: Experiment, version: int, salt: bytes, imported_from: str = "") -> bytes:
     """The record of a definition that came into force."""
     return pb.ExperimentRecord(
-        version=version, definition_json=experiment.canonical_json(), salt=salt
+        version=version,
+        definition_json=experiment.canonical_json(),
+        salt=salt,
+        imported_from=imported_from,
     ).SerializeToString()
 
 
@@ -173,7 +194,7 @@ def decode_experiment(record: bytes, seq: int) -> Definition:
         experiment = Experiment.from_json(stored.definition_json)
     except (DecodeError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
         raise _corrupt(f"the definition in row {seq}", error) from error
-    return Definition(experiment, stored.version, stored.salt, seq)
+    return Definition(experiment, stored.version, stored.salt, seq, stored.imported_from)
 
 
 def message_of(kind: str, record: bytes) -> Message:

@@ -85,14 +85,16 @@ class RewardOutcome(NamedTuple):
 class Definition:
     """A version of an experiment as it came into force.
 
-    `salt` is the same over all versions. `catalogue` is one object, shared by every decision read back that
-    chose among the whole of it.
+    `salt` is the same over all versions. `imported_from` says what the log was imported from; empty in one of
+    banditd's own. `catalogue` is one object, shared by every decision read back that chose among the whole of
+    it.
     """
 
     experiment: Experiment
     version: int
     salt: bytes
     seq: int
+    imported_from: str = ""
     catalogue: tuple[Variant, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -4,9 +4,14 @@ It does not judge: these are plain means of what was served, without weights or 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bandit.core.records import Arm, JoinedEvent, Outcome
+
+# Asking a member for its name costs more than all the rest of taking an event.
+_OUTCOMES: Mapping[Outcome, str] = MappingProxyType({each: each.name.lower() for each in Outcome})
+_ARMS: Mapping[Arm, str] = MappingProxyType({each: each.name.lower() for each in Arm})
 
 
 class Summary:
@@ -30,10 +35,13 @@ class Summary:
 
     def take(self, event: JoinedEvent) -> None:
         """Adds one event."""
-        self.outcomes[event.outcome.name.lower()] += 1
+        self.outcomes[_OUTCOMES[event.outcome]] += 1
         self.clamped += event.clamped
         decision = event.decision
-        cell = self._cells.setdefault((decision.arm.name.lower(), decision.variant.id), [0, 0, 0.0])
+        key = _ARMS[decision.arm], decision.variants[decision.chosen].id
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = [0, 0, 0.0]
         cell[0] += 1
         if event.reward is not None:
             cell[1] += 1

@@ -203,15 +203,15 @@ def _replay(
                     break
                 probes.append(events[0])
                 fold.take([events.popleft()])
-            difference = _difference(fold, manifest, folder / manifest.snapshot_id, probes)
-            if difference:
-                yield f"snapshot {manifest.snapshot_id}: {difference}"
+            found = difference(fold, manifest, folder / manifest.snapshot_id, probes)
+            if found:
+                yield f"snapshot {manifest.snapshot_id}: {found}"
         progress(experiment_id, total, total)
     finally:
         fold.close()
 
 
-def _difference(replayed: ModelFold, manifest: Manifest, folder: Path, probes: deque[JoinedEvent]) -> str:
+def difference(replayed: ModelFold, manifest: Manifest, folder: Path, probes: deque[JoinedEvent]) -> str:
     """How a snapshot differs from the fold that was replayed to its position; empty if it does not."""
     if replayed.position != manifest.position:
         return "the log has no event at its position"

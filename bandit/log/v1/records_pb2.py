@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61ndit/log/v1/records.proto\x12\rbandit.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"s\n\x0c\x46\x65\x61tureValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12(\n\x05texts\x18\x04 \x01(\x0b\x32\x17.bandit.log.v1.TextListH\x00\x42\x07\n\x05value\"\xa3\x01\n\x0b\x43\x61llVariant\x12\n\n\x02id\x18\x01 \x01(\t\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32(.bandit.log.v1.CallVariant.FeaturesEntry\x1aL\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bandit.log.v1.FeatureValue:\x02\x38\x01\"\xf3\x03\n\x0e\x44\x65\x63isionRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0bvariant_ids\x18\x02 \x03(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x1c\n\x14policy_probabilities\x18\x04 \x03(\x01\x12\x0e\n\x06\x63hosen\x18\x05 \x01(\r\x12\x1f\n\x03\x61rm\x18\x06 \x01(\x0e\x32\x12.bandit.log.v1.Arm\x12-\n\x06source\x18\x07 \x01(\x0e\x32\x1d.bandit.log.v1.DecisionSource\x12#\n\x05stage\x18\x08 \x01(\x0e\x32\x14.bandit.log.v1.Stage\x12\x17\n\x0ftreatment_share\x18\t \x01(\x01\x12\x13\n\x0bsnapshot_id\x18\n \x01(\t\x12;\n\x07\x63ontext\x18\x0b \x03(\x0b\x32*.bandit.log.v1.DecisionRecord.ContextEntry\x12\x31\n\rcall_variants\x18\x0c \x03(\x0b\x32\x1a.bandit.log.v1.CallVariant\x12\x16\n\x0erequest_digest\x18\r \x01(\x0c\x1aK\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bandit.log.v1.FeatureValue:\x02\x38\x01\"\x9e\x01\n\x0cRewardRecord\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\treward_id\x18\x03 \x01(\t\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.bandit.log.v1.RewardStatus\"J\n\x10\x45xperimentRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\"\x0c\n\nTickRecord*>\n\x03\x41rm\x12\x13\n\x0f\x41RM_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41RM_CONTROL\x10\x01\x12\x11\n\rARM_TREATMENT\x10\x02*\x8b\x01\n\x0e\x44\x65\x63isionSource\x12\x1f\n\x1b\x44\x45\x43ISION_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x43ISION_SOURCE_LEARNED\x10\x01\x12\x1d\n\x19\x44\x45\x43ISION_SOURCE_UNTRAINED\x10\x02\x12\x1c\n\x18\x44\x45\x43ISION_SOURCE_BASELINE\x10\x03*\x86\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_DRAFT\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x0e\n\nSTAGE_RAMP\x10\x03\x12\x0e\n\nSTAGE_FULL\x10\x04\x12\x10\n\x0cSTAGE_PAUSED\x10\x05\x12\x11\n\rSTAGE_STOPPED\x10\x06*\x85\x01\n\x0cRewardStatus\x12\x1d\n\x19REWARD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REWARD_STATUS_RECORDED\x10\x01\x12\x16\n\x12REWARD_STATUS_LATE\x10\x02\x12\"\n\x1eREWARD_STATUS_UNKNOWN_DECISION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x61ndit/log/v1/records.proto\x12\rbandit.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x08TextList\x12\x0e\n\x06values\x18\x01 \x03(\t\"s\n\x0c\x46\x65\x61tureValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12(\n\x05texts\x18\x04 \x01(\x0b\x32\x17.bandit.log.v1.TextListH\x00\x42\x07\n\x05value\"\xa3\x01\n\x0b\x43\x61llVariant\x12\n\n\x02id\x18\x01 \x01(\t\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32(.bandit.log.v1.CallVariant.FeaturesEntry\x1aL\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bandit.log.v1.FeatureValue:\x02\x38\x01\"\x82\x04\n\x0e\x44\x65\x63isionRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0bvariant_ids\x18\x02 \x03(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x1c\n\x14policy_probabilities\x18\x04 \x03(\x01\x12\x0e\n\x06\x63hosen\x18\x05 \x01(\r\x12\x1f\n\x03\x61rm\x18\x06 \x01(\x0e\x32\x12.bandit.log.v1.Arm\x12-\n\x06source\x18\x07 \x01(\x0e\x32\x1d.bandit.log.v1.DecisionSource\x12#\n\x05stage\x18\x08 \x01(\x0e\x32\x14.bandit.log.v1.Stage\x12\x17\n\x0ftreatment_share\x18\t \x01(\x01\x12\x13\n\x0bsnapshot_id\x18\n \x01(\t\x12;\n\x07\x63ontext\x18\x0b \x03(\x0b\x32*.bandit.log.v1.DecisionRecord.ContextEntry\x12\x31\n\rcall_variants\x18\x0c \x03(\x0b\x32\x1a.bandit.log.v1.CallVariant\x12\x16\n\x0erequest_digest\x18\r \x01(\x0c\x12\r\n\x05pdrop\x18\x0e \x01(\x01\x1aK\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bandit.log.v1.FeatureValue:\x02\x38\x01\"\x9e\x01\n\x0cRewardRecord\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\treward_id\x18\x03 \x01(\t\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.bandit.log.v1.RewardStatus\"a\n\x10\x45xperimentRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\x12\x15\n\rimported_from\x18\x04 \x01(\t\"\x0c\n\nTickRecord*>\n\x03\x41rm\x12\x13\n\x0f\x41RM_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41RM_CONTROL\x10\x01\x12\x11\n\rARM_TREATMENT\x10\x02*\x8b\x01\n\x0e\x44\x65\x63isionSource\x12\x1f\n\x1b\x44\x45\x43ISION_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x43ISION_SOURCE_LEARNED\x10\x01\x12\x1d\n\x19\x44\x45\x43ISION_SOURCE_UNTRAINED\x10\x02\x12\x1c\n\x18\x44\x45\x43ISION_SOURCE_BASELINE\x10\x03*\x86\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_DRAFT\x10\x01\x12\x10\n\x0cSTAGE_SHADOW\x10\x02\x12\x0e\n\nSTAGE_RAMP\x10\x03\x12\x0e\n\nSTAGE_FULL\x10\x04\x12\x10\n\x0cSTAGE_PAUSED\x10\x05\x12\x11\n\rSTAGE_STOPPED\x10\x06*\x85\x01\n\x0cRewardStatus\x12\x1d\n\x19REWARD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REWARD_STATUS_RECORDED\x10\x01\x12\x16\n\x12REWARD_STATUS_LATE\x10\x02\x12\"\n\x1eREWARD_STATUS_UNKNOWN_DECISION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLVARIANT_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_DECISIONRECORD_CONTEXTENTRY']._loaded_options = None
   _globals['_DECISIONRECORD_CONTEXTENTRY']._serialized_options = b'8\001'
-  _globals['_ARM']._serialized_start=1143
-  _globals['_ARM']._serialized_end=1205
-  _globals['_DECISIONSOURCE']._serialized_start=1208
-  _globals['_DECISIONSOURCE']._serialized_end=1347
-  _globals['_STAGE']._serialized_start=1350
-  _globals['_STAGE']._serialized_end=1484
-  _globals['_REWARDSTATUS']._serialized_start=1487
-  _globals['_REWARDSTATUS']._serialized_end=1620
+  _globals['_ARM']._serialized_start=1181
+  _globals['_ARM']._serialized_end=1243
+  _globals['_DECISIONSOURCE']._serialized_start=1246
+  _globals['_DECISIONSOURCE']._serialized_end=1385
+  _globals['_STAGE']._serialized_start=1388
+  _globals['_STAGE']._serialized_end=1522
+  _globals['_REWARDSTATUS']._serialized_start=1525
+  _globals['_REWARDSTATUS']._serialized_end=1658
   _globals['_TEXTLIST']._serialized_start=79
   _globals['_TEXTLIST']._serialized_end=105
   _globals['_FEATUREVALUE']._serialized_start=107
@@ -53,13 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLVARIANT_FEATURESENTRY']._serialized_start=312
   _globals['_CALLVARIANT_FEATURESENTRY']._serialized_end=388
   _globals['_DECISIONRECORD']._serialized_start=391
-  _globals['_DECISIONRECORD']._serialized_end=890
-  _globals['_DECISIONRECORD_CONTEXTENTRY']._serialized_start=815
-  _globals['_DECISIONRECORD_CONTEXTENTRY']._serialized_end=890
-  _globals['_REWARDRECORD']._serialized_start=893
-  _globals['_REWARDRECORD']._serialized_end=1051
-  _globals['_EXPERIMENTRECORD']._serialized_start=1053
-  _globals['_EXPERIMENTRECORD']._serialized_end=1127
-  _globals['_TICKRECORD']._serialized_start=1129
-  _globals['_TICKRECORD']._serialized_end=1141
+  _globals['_DECISIONRECORD']._serialized_end=905
+  _globals['_DECISIONRECORD_CONTEXTENTRY']._serialized_start=830
+  _globals['_DECISIONRECORD_CONTEXTENTRY']._serialized_end=905
+  _globals['_REWARDRECORD']._serialized_start=908
+  _globals['_REWARDRECORD']._serialized_end=1066
+  _globals['_EXPERIMENTRECORD']._serialized_start=1068
+  _globals['_EXPERIMENTRECORD']._serialized_end=1165
+  _globals['_TICKRECORD']._serialized_start=1167
+  _globals['_TICKRECORD']._serialized_end=1179
 # @@protoc_insertion_point(module_scope)

@@ -294,6 +294,7 @@ class DecisionRecord(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     CALL_VARIANTS_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    PDROP_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """version is the version of the experiment event that was in force."""
     chosen: _builtins.int
@@ -310,13 +311,19 @@ class DecisionRecord(_message.Message):
     """snapshot_id names the model that computed policy_probabilities; empty before the first."""
     request_digest: _builtins.bytes
     """request_digest is the keyed digest of the request as sent; a retry is compared by it."""
+    pdrop: _builtins.float
+    """pdrop is the share of such events that were dropped before they reached the log, in [0, 1); 0 but in a log
+    that was imported.
+    """
     @_builtins.property
     def variant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """variant_ids are the eligible variants in catalogue (or request) order."""
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """probabilities is the served distribution, parallel to variant_ids; the one that was drawn from."""
+        """probabilities is the served distribution, parallel to variant_ids; the one that was drawn from. In a log that
+        was imported, NaN is what its source did not say.
+        """
 
     @_builtins.property
     def policy_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -348,10 +355,11 @@ class DecisionRecord(_message.Message):
         context: _abc.Mapping[_builtins.str, Global___FeatureValue] | None = ...,
         call_variants: _abc.Iterable[Global___CallVariant] | None = ...,
         request_digest: _builtins.bytes = ...,
+        pdrop: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "call_variants", b"call_variants", "chosen", b"chosen", "context", b"context", "policy_probabilities", b"policy_probabilities", "probabilities", b"probabilities", "request_digest", b"request_digest", "snapshot_id", b"snapshot_id", "source", b"source", "stage", b"stage", "treatment_share", b"treatment_share", "variant_ids", b"variant_ids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "call_variants", b"call_variants", "chosen", b"chosen", "context", b"context", "pdrop", b"pdrop", "policy_probabilities", b"policy_probabilities", "probabilities", b"probabilities", "request_digest", b"request_digest", "snapshot_id", b"snapshot_id", "source", b"source", "stage", b"stage", "treatment_share", b"treatment_share", "variant_ids", b"variant_ids", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,22 +414,26 @@ class ExperimentRecord(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DEFINITION_JSON_FIELD_NUMBER: _builtins.int
     SALT_FIELD_NUMBER: _builtins.int
+    IMPORTED_FROM_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """version counts the definitions of this experiment from 1."""
     definition_json: _builtins.str
     """definition_json is the validated definition with its defaults written out."""
     salt: _builtins.bytes
     """salt keys the experiment's draws; made once, kept over all versions."""
+    imported_from: _builtins.str
+    """imported_from says what the log was imported from, as format and file name; empty in a log of banditd's own."""
     def __init__(
         self,
         *,
         version: _builtins.int = ...,
         definition_json: _builtins.str = ...,
         salt: _builtins.bytes = ...,
+        imported_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json", "salt", b"salt", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json", "imported_from", b"imported_from", "salt", b"salt", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

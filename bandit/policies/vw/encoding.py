@@ -80,45 +80,73 @@ class Encoder:
             }
         self._context_numbers = context_numbers
         self._variant_numbers = variant_numbers
+        self._written: list[str] = []
+        self._written_of: Sequence[Variant] | None = None
+        self._written_at = 0
+        self._asked: Features | None = None
+        self._asked_parts: list[str] = []
+        self._asked_numbers: list[tuple[int, str]] = []
         self._escapes = _Escapes()
         self._tokens = _Tokens(self._token)
 
     def observe(self, context: Features, variant: Variant) -> None:
         """Takes the numbers of one event into the running figures."""
-        for name in sorted(context):
-            value = context[name]
-            if type(value) is float:
-                seen = self._seen(name, value)
-                if type(seen) is float:
-                    self._context_numbers.update(name, seen)
-        for name in sorted(variant.features):
+        for name in sorted([name for name, value in context.items() if type(value) is float]):
+            seen = self._seen(name, context[name])
+            if type(seen) is float:
+                self._context_numbers.update(name, seen)
+        for name in sorted([name for name, value in variant.features.items() if type(value) is float]):
             value = variant.features[name]
             if type(value) is float:
                 self._variant_numbers.update(name, value)
 
-    def lesson(self, context: Features, variant: Variant, cost: float) -> str:
-        """The text that teaches what `variant` cost in this context.
+    def lesson(self, context: Features, variants: Sequence[Variant], chosen: int, cost: float) -> str:
+        """The text that teaches what `variants[chosen]` cost in this context.
 
         One variant and a probability of 1 make it a plain regression on what was served; see `oracle`.
         """
         # Never with an exponent: VW reads -4e-196 as minus infinity.
-        return f"{self.shared(context)}\n0:{cost:.9f}:1 {self._line(variant)}"
+        written = self._written
+        if variants is self._written_of and self._variant_numbers.updates == self._written_at:
+            line = written[chosen]
+        else:
+            line = self._line(variants[chosen])
+        if context is self._asked:
+            # What was just predicted is learned: since then only numbers can have come to look different.
+            parts = self._asked_parts
+            for index, name in self._asked_numbers:
+                parts[index] = self._token(name, context[name])
+            shared = " ".join(parts)
+        else:
+            shared = self.shared(context)
+        return f"{shared}\n0:{cost:.9f}:1 {line}"
 
     def shared(self, context: Features) -> str:
         """The line of the context: before the variants' lines, it asks for a prediction of each of them."""
         # Every signal of every decision comes by here.
         parts = ["shared |U"]
+        numbers: list[tuple[int, str]] = []
         tokens = self._tokens
         for name in sorted(context):
             value = context[name]
-            token = self._token(name, value) if type(value) is float else tokens[name, value]
-            if token:
+            if type(value) is float:
+                token = self._token(name, value)
+                if token:
+                    numbers.append((len(parts), name))
+                    parts.append(token)
+            elif token := tokens[name, value]:
                 parts.append(token)
+        self._asked, self._asked_parts, self._asked_numbers = context, parts, numbers
         return " ".join(parts)
 
     def lines(self, variants: Sequence[Variant]) -> str:
         """The variants' lines."""
-        return "\n".join([self._line(variant) for variant in variants])
+        written = [self._line(variant) for variant in variants]
+        if type(variants) is tuple:
+            # A tuple can't change: its lines hold until the figures move that scale its numbers.
+            self._written, self._written_of = written, variants
+            self._written_at = self._variant_numbers.updates
+        return "\n".join(written)
 
     def _token(self, name: str, value: FeatureValue) -> str:
         seen = self._seen(name, value)

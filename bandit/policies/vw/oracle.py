@@ -92,7 +92,7 @@ class Oracle:
         # Every eligible variant in turn feeds the running figures: those of the served ones alone would drift
         # towards the favourite's, and all of them would cost as many updates as there are variants.
         self._encoder.observe(context, variants[self.learned % len(variants)])
-        self._workspace.learn(self._encoder.lesson(context, variants[chosen], -reward))
+        self._workspace.learn(self._encoder.lesson(context, variants, chosen, -reward))
         self.learned += 1
         if treatment:
             self.events += 1

@@ -5,6 +5,7 @@ The event log is the truth; everything else is a fold over it. How data flows:
     Choose -> serving.convert -> core.choose (experiment, arm, policy, draw) -> event log -> reply
     Reward -> serving.convert -> event log, synced -> reply
     event log -> core.joining -> joined events in closing order -> learning.fold -> snapshot -> served
+    event log, or another log -> the same joined events and fold -> replay: what a policy would have earned
 
 The map, a line a room; each may know those below it:
 
@@ -13,6 +14,7 @@ The map, a line a room; each may know those below it:
     local            LocalBandit: the same core, log and learner in one process, without a server
     serving          the server: supervisor, workers, learner process; gRPC in, gRPC out
     client           the Python client, sync (`bandit.client`) and asyncio (`bandit.client.aio`)
+    replay           judges policies on a log: estimators, diagnostics, sweeps, the report
     learning         folds joined events into models and summaries; tails the log; publishes snapshots
     experiment_file  YAML -> experiments, or problems with file, line and field
     policies         presets, and the models behind them; vw is the one room that knows Vowpal Wabbit

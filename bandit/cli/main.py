@@ -18,7 +18,19 @@ import typer
 
 from bandit import __version__
 
-VERBS = ("serve", "learn", "demo", "verify", "check", "log", "experiment")
+VERBS = (
+    "serve",
+    "learn",
+    "demo",
+    "replay",
+    "evaluate",
+    "sweep",
+    "report",
+    "verify",
+    "check",
+    "log",
+    "experiment",
+)
 """The modules of this room that are commands, in the order in which help lists them."""
 
 

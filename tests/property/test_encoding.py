@@ -163,7 +163,7 @@ def test_vw_sees_exactly_the_features_namespaces_and_lines_that_were_given(parse
 def test_a_lesson_has_one_label_on_one_line(parser, context, given_variants, data):
     chosen = data.draw(st.sampled_from(given_variants))
     cost = data.draw(st.floats(-1.0, 0.0))
-    with parser.examples(encoder().lesson(context, chosen, cost)) as examples:
+    with parser.examples(encoder().lesson(context, (chosen,), 0, cost)) as examples:
         shared, line = examples
         assert shared.num_features_in(ord("U")) == tokens(context)
         assert line.get_cbandits_num_costs() == 1
@@ -245,7 +245,8 @@ def test_what_is_not_declared_or_declared_otherwise_is_left_out():
 def test_no_number_is_written_with_an_exponent():
     context = {"small": 1e-9, "large": 1e300, "tiny": -5e-324}
     for cost in (-4e-196, -1e-5, -0.0, -1.0):
-        assert "e" not in re.sub("[a-z]{2,}", "", encoder().lesson(context, Variant("a", context), cost))
+        text = encoder().lesson(context, (Variant("a", context),), 0, cost)
+        assert "e" not in re.sub("[a-z]{2,}", "", text)
 
 
 def test_a_value_of_no_known_type_is_an_error_and_not_a_guess():

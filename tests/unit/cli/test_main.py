@@ -35,10 +35,8 @@ def test_help_lists_every_verb():
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_has_help_and_imports_no_other_verb_and_nothing_heavy(verb):
     modules = imported_for(verb, "--help")
-    assert {name.removeprefix("bandit.cli.") for name in modules if name.startswith("bandit.cli.")} == {
-        "main",
-        verb,
-    }
+    # A verb may be in more than one module; what it must not bring along is another verb.
+    assert {name for name in VERBS if f"bandit.cli.{name}" in modules} == {verb}
     heavy = {"grpc", "numpy", "pylibvw", "rich", "sqlite3", "vowpalwabbit", "yaml"}
     assert heavy.isdisjoint(modules)
     ran = python("-m", "bandit", verb, "--help")

@@ -1,0 +1,64 @@
+"""`banditd replay`: what a learning policy would have earned, learning as the log goes by."""
+
+from typing import Annotated
+
+import typer
+
+from bandit.cli import judging
+
+
+def command(
+    log: judging.LogPath,
+    policy: Annotated[
+        list[str],
+        typer.Option(
+            "--policy",
+            metavar="POLICY",
+            help="A preset as in experiment files, NAME[:option=number,…], or logged; repeatable.",
+        ),
+    ],
+    experiment: judging.Experiment = "",
+    metric: judging.Metric = "",
+    since: judging.Since = "",
+    until: judging.Until = "",
+    segment: judging.Segment = "",
+    propensity: judging.Propensity = "own",
+    estimator: judging.Estimator = "snips",
+    reward_model: judging.RewardModel = "none",
+    reward_range: judging.RewardRange = "",
+    alpha: judging.Alpha = 0.05,
+    as_json: judging.AsJson = False,
+) -> None:
+    """Runs learning policies through a log: each decision is judged by the policy so far, then learned.
+
+    The policy `logged` makes every decision of a data folder again, with the snapshot that it names, and
+    compares it with the logged one to the last bit; so it does with the last snapshot.
+
+    Exit 0 even where diagnostics take the headline away; 1 if the log can't be used at all, or if a live run
+    was not reproduced.
+    """
+    from bandit.cli.showing import bars
+
+    given = judging.options(
+        metric=metric,
+        since=since,
+        until=until,
+        segment=segment,
+        propensity=propensity,
+        estimator=estimator,
+        reward_model=reward_model,
+        alpha=alpha,
+    )
+    declared = judging.reward_range(reward_range)
+    from bandit.replay.runner import choose_experiment, replay
+    from bandit.replay.sources import open_source
+
+    with judging.failures("replay"), bars() as progress, open_source(log, reward_range=declared) as source:
+        found = replay(source, choose_experiment(source, experiment), policy, given, progress)
+        kind = source.kind
+    if as_json:
+        judging.show_json(judging.result(found, kind, given))
+    else:
+        judging.show(found, given)
+    if found.live_run is not None and not found.live_run.equal:
+        raise typer.Exit(1)

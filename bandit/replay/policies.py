@@ -18,7 +18,7 @@ from typing import Protocol
 from bandit.core.choose import Policy, baseline_index, explored
 from bandit.core.distribution import one_hot
 from bandit.core.experiment import Experiment, PolicySpec
-from bandit.core.records import JoinedEvent, Variant
+from bandit.core.records import ORIGIN, JoinedEvent, Position, Variant
 from bandit.learning.fold import ModelFold
 from bandit.policies import presets
 from bandit.policies.model import IncompatibleModel, ModelSpec, load_policy, untrained_policy
@@ -40,6 +40,10 @@ class Judged(Protocol):
 
     def learn(self, event: JoinedEvent) -> None:
         """Takes an event that was judged, or passed over."""
+        ...
+
+    def notes(self) -> Sequence[str]:
+        """What to keep in mind about the judgement, once all events were judged."""
         ...
 
     def close(self) -> None:
@@ -71,6 +75,10 @@ class Constant:
     def learn(self, event: JoinedEvent) -> None:
         """It never does."""
 
+    def notes(self) -> Sequence[str]:
+        """None."""
+        return ()
+
     def close(self) -> None:
         """Nothing to free."""
 
@@ -80,18 +88,30 @@ class Frozen:
 
     reads_context = True
 
-    def __init__(self, name: str, experiment: Experiment, policy: Policy) -> None:
-        """`policy` has a `close` if it has something to free."""
+    def __init__(self, name: str, experiment: Experiment, policy: Policy, learned_to: Position) -> None:
+        """`policy` has a `close` if it has something to free; it knows the events up to `learned_to`."""
         self.name = name
         self._experiment = experiment
         self._policy = policy
+        self._learned_to = learned_to
+        self._known = 0
 
     def distribution(self, event: JoinedEvent) -> Sequence[float]:
         """With the experiment's floor; the baseline if the model can't predict, as in production."""
+        self._known += event.position <= self._learned_to
         return as_served(self._policy, self._experiment, event)
 
     def learn(self, event: JoinedEvent) -> None:
         """It never does."""
+
+    def notes(self) -> Sequence[str]:
+        """That it was judged by what it had learned, if it was."""
+        if not self._known:
+            return ()
+        return (
+            f"It had learned from {self._known:,} of the decisions that it is judged by, which flatters it: "
+            "judge it by later ones (--since), or judge its preset by replay.",
+        )
 
     def close(self) -> None:
         """Frees the model."""
@@ -132,6 +152,10 @@ class Learning:
         fold.take((event,))
         if fold.learned and not before and fold.learner is not None:
             self._policy = fold.learner.policy("replayed")
+
+    def notes(self) -> Sequence[str]:
+        """None: no decision was judged after it was learned."""
+        return ()
 
     def close(self) -> None:
         """Frees the model."""
@@ -179,4 +203,4 @@ def snapshot_policy(name: str, experiment: Experiment, source: Source, snapshot_
         )
     except (DamagedSnapshot, IncompatibleModel, OSError) as error:
         raise BadLog(f"{name} can't be loaded: {error}") from error
-    return Frozen(name, experiment, policy)
+    return Frozen(name, experiment, policy, manifest.position if spec.learns else ORIGIN)

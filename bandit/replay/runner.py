@@ -252,7 +252,12 @@ class _Run:
     def _judge(self, logged: Logged, target: Target) -> Judgement:
         options = self._options
         problems = problems_of(logged, target)
-        return judge(logged, target, alpha=options.alpha, estimator=options.estimator, problems=problems)
+        notes = [
+            note for policy, _ in self._policies if policy.name == target.name for note in policy.notes()
+        ]
+        return judge(
+            logged, target, alpha=options.alpha, estimator=options.estimator, problems=problems, notes=notes
+        )
 
     def _model(self) -> RewardModel | None:
         """The reward model, fitted in a pass of its own."""

@@ -32,6 +32,7 @@ class DsjsonSource:
         self._trouble: Counter[str] = Counter()
         self._first: dict[str, tuple[int, str]] = {}
         self._read_bytes = 0
+        self._total_bytes = 0
 
     def experiments(self) -> Mapping[str, Experiment]:
         """One definition, made up from what a line tells: every line brings its variants, any signal."""
@@ -66,8 +67,7 @@ class DsjsonSource:
 
     def extent(self) -> tuple[int, int]:
         """Bytes read, of the file's."""
-        size = self._path.stat().st_size
-        return min(self._read_bytes, size), size
+        return self._read_bytes, self._total_bytes
 
     def _lines(self, experiment_id: str, columns: Sequence[str], contexts: bool) -> Iterator[Row]:
         reader = self._dsjson.Reader(experiment_id, self._range, signals=contexts)
@@ -91,7 +91,7 @@ class DsjsonSource:
                 self._trouble["naive_times"] = reader.naive_times
 
     def _count_bytes(self, done: int, total: int) -> None:
-        self._read_bytes = done
+        self._read_bytes, self._total_bytes = done, total
 
     def _note(self, number: int, error: BadLine) -> None:
         self._trouble["bad_lines"] += 1

@@ -144,6 +144,10 @@ def test_a_snapshot_is_judged_as_it_would_be_served(live, judged):
     found = judged(path, f"snapshot:{name}")
     assert found.judgements[0].policy == f"snapshot:{name}"
     assert found.targets[0].probability.min() >= 0.01 / 3
+    # All that is judged here is what it had learned.
+    [note] = found.judgements[0].notes
+    assert note.startswith(f"It had learned from {len(found.columns.reward)} of the decisions")
+    assert judged(path, "uniform").judgements[0].notes == ()
     with pytest.raises(BadPolicy, match=f"is not in the data folder.*there: {name}"):
         judged(path, "snapshot:other")
 

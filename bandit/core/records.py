@@ -129,8 +129,7 @@ ORIGIN = Position(0, 0)
 """The position before the first joined event."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedEvent:
+class JoinedEvent(NamedTuple):
     """A closed decision with its reward.
 
     `reward` is the aggregated primary reward within its declared range, or the default; None iff the outcome

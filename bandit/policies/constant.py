@@ -5,7 +5,9 @@ snapshot.
 from collections.abc import Mapping, Sequence
 
 from bandit.core.records import Features, Variant
+from bandit.policies.model_spec import ModelSpec
 from bandit.policies.preset import Preset
+from bandit.policies.presets import PRESETS
 
 
 class ConstantPolicy:
@@ -33,3 +35,10 @@ class ConstantPolicy:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def untrained_policy(spec: ModelSpec) -> ConstantPolicy:
+    """The policy before the first snapshot: a learning preset explores; the others are all they ever will
+    be.
+    """
+    return ConstantPolicy(PRESETS[spec.preset], spec.options, spec.preferred)

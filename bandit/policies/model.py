@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 from bandit.core.choose import Policy
 from bandit.core.records import Features, JoinedEvent, Variant
-from bandit.policies.constant import ConstantPolicy
+from bandit.policies.constant import untrained_policy
 from bandit.policies.errors import IncompatibleModel
 from bandit.policies.model_spec import ModelSpec
-from bandit.policies.presets import PRESETS
 from bandit.policies.vw.learner import VwLearner
 from bandit.policies.vw.oracle import Oracle
 from bandit.policies.vw.policy import VwPolicy
@@ -84,13 +83,6 @@ def load_learner(spec: ModelSpec, model_path: Path, state: dict[str, Any]) -> Le
 def load_policy(spec: ModelSpec, model_path: Path, state: dict[str, Any], snapshot_id: str) -> ClosablePolicy:
     """A policy on a stored model. Raises IncompatibleModel, OSError, ValueError as above."""
     return VwPolicy(spec, Oracle(_learning(spec), model_path, state), snapshot_id, owns_oracle=True)
-
-
-def untrained_policy(spec: ModelSpec) -> ClosablePolicy:
-    """The policy before the first snapshot: a learning preset explores; the others are all they ever will
-    be.
-    """
-    return ConstantPolicy(PRESETS[spec.preset], spec.options, spec.preferred)
 
 
 def _learning(spec: ModelSpec) -> ModelSpec:

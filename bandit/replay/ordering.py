@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import compress, islice
 from typing import Final
 
@@ -27,7 +26,7 @@ def put_right(rows: Iterable[Row], trouble: Counter[str]) -> Iterator[Row]:
         for index, (event, values) in enumerate(batch):
             if event.position <= last:
                 trouble["out_of_order"] += 1
-                event = replace(event, position=Position(last.closing_us, last.seq + 1))
+                event = event._replace(position=Position(last.closing_us, last.seq + 1))
                 batch[index] = event, values
             last = event.position
         fresh = seen.fresh([event.decision.decision_id for event, _ in batch])

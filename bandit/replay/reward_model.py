@@ -52,7 +52,7 @@ class CrossFitted:
         value = event.metrics.get(self._metric) if self._metric else event.reward
         if value is None:
             return
-        lesson = replace(event, reward=value) if self._metric else event
+        lesson = event._replace(reward=value) if self._metric else event
         own = _fold(event)
         for index, learner in enumerate(self._learners):
             if index != own:

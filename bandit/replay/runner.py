@@ -7,6 +7,7 @@ a source as a stream, run the production code on each event, and gather a few nu
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from bandit.core.experiment import Experiment
@@ -26,15 +27,15 @@ from bandit.replay.judging import (
     rows,
     target_rows,
 )
-from bandit.replay.policies import Constant, Judged, Learning, snapshot_policy
+from bandit.replay.policies import Constant, Judged
 from bandit.replay.problems import nothing_to_judge, problems_of
-from bandit.replay.reward_model import CrossFitted, FromColumn, RewardModel
 from bandit.replay.segments import Segments
 from bandit.replay.sources import Row, Source
 from bandit.replay.targets import TargetColumns, probabilities_of, unsupported_by
 
 if TYPE_CHECKING:
     from bandit.replay.live_run import LiveRun
+    from bandit.replay.reward_model import RewardModel
 
 Progress = Callable[[str, int, int], None]
 """Takes what is being done, how much of it is done, and how much it is in all."""
@@ -44,6 +45,7 @@ LOGGED: Final = "logged"
 
 POLICIES_MAX: Final = 64
 PROGRESS_EVERY: Final = 1_000
+BATCH_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,9 @@ def evaluate(
             if kind == "column" and rest:
                 run.add_column(policy, rest)
             elif kind == "preset" and rest:
-                run.add(Learning(policy, run.experiment, rest, until=half))
+                run.add_preset(policy, rest, until=half)
             elif kind == "snapshot" and rest:
-                run.add(snapshot_policy(policy, run.experiment, source, rest))
+                run.add_snapshot(policy, rest)
             elif policy == "uniform" or (kind == "fixed" and rest):
                 run.add(Constant(policy, run.experiment, policy))
             else:
@@ -147,7 +149,7 @@ def replay(
             if policy == LOGGED:
                 live_run = _reproduced(source, experiment_id, progress)
             else:
-                run.add(Learning(policy, run.experiment, policy))
+                run.add_preset(policy, policy)
         return run.judged(skip=0, live_run=live_run)
 
 
@@ -162,6 +164,10 @@ def _reproduced(source: Source, experiment_id: str, progress: Progress) -> "Live
             f"replay {LOGGED!r}."
         )
     return reproduce(source, experiment_id, progress)
+
+
+_JudgedRow = tuple[Sequence[float], int, Sequence[float] | None, float | None]
+"""What `TargetColumns.take` needs of a row beside the policy's distribution."""
 
 
 class _Run:
@@ -194,6 +200,21 @@ class _Run:
         target = TargetColumns(policy.name, modelled=self._modelled)
         self._policies.append((policy, target))
         self._order.append(target)
+
+    # The model library and the reward model are imported by what uses them: a judgement of `uniform` should
+    # not wait for them.
+
+    def add_preset(self, name: str, preset: str, until: int | None = None) -> None:
+        """A policy that learns as the log goes by, up to event number `until`."""
+        from bandit.replay.models import Learning
+
+        self.add(Learning(name, self.experiment, preset, until))
+
+    def add_snapshot(self, name: str, snapshot_id: str) -> None:
+        """A policy that is stored in the data folder."""
+        from bandit.replay.models import snapshot_policy
+
+        self.add(snapshot_policy(name, self.experiment, self._source, snapshot_id))
 
     def add_column(self, name: str, column: str) -> None:
         """A policy whose probabilities stand in the log."""
@@ -259,13 +280,15 @@ class _Run:
             logged, target, alpha=options.alpha, estimator=options.estimator, problems=problems, notes=notes
         )
 
-    def _model(self) -> RewardModel | None:
+    def _model(self) -> "RewardModel | None":
         """The reward model, fitted in a pass of its own."""
+        if not self._modelled:
+            return None
+        from bandit.replay.reward_model import CrossFitted, FromColumn
+
         column = self._options.reward_model_column
         if column:
             return FromColumn(column)
-        if not self._modelled:
-            return None
         fitted = CrossFitted(self.experiment, self._range, self._metric)
         self._held.callback(fitted.close)
         for event, _ in self._rows("reward model", ()):
@@ -273,51 +296,58 @@ class _Run:
         return fitted
 
     def _gather(
-        self, gathered: Gathered, segments: Segments | None, model: RewardModel | None, skip: int
+        self, gathered: Gathered, segments: Segments | None, model: "RewardModel | None", skip: int
     ) -> None:
         model_column = self._options.reward_model_column
         names = [column for column, _ in self._columns] + ([model_column] if model_column else [])
         policies, columns = self._policies, self._columns
-        learns = [policy for policy, _ in policies if isinstance(policy, Learning)]
+        learning = any(policy.learns for policy, _ in policies)
         arms = ArmCheck() if self._options.propensity == "marginal" else None
         settled_us = self._source.settled_us(self.experiment.id)
         contexts = bool(segments or model or arms) or any(policy.reads_context for policy, _ in policies)
-        for event, values in self._rows("replay" if learns else "evaluate", names, contexts=contexts):
-            if skip:
-                skip -= 1
-            elif settled_us is not None and event.at_us >= settled_us:
-                gathered.counts["too_recent"] += 1
-            else:
+        rows = self._rows("replay" if learning else "evaluate", names, contexts=contexts)
+        # One thing at a time for some dozens of rows: what does it stays in the processor's caches.
+        while batch := list(islice(rows, BATCH_ROWS)):
+            judged: list[_JudgedRow | None] = []
+            for event, values in batch:
+                judged.append(None)
+                if skip:
+                    skip -= 1
+                    continue
+                if settled_us is not None and event.at_us >= settled_us:
+                    gathered.counts["too_recent"] += 1
+                    continue
                 decision = event.decision
                 if not gathered.treated and decision.arm is Arm.TREATMENT and gathered.begin():
                     for target in self._order:
                         target.clear()
                     if segments is not None:
                         segments.clear()
+                    judged = [None] * len(judged)
                 if arms is not None:
                     arms.take(event)
                 if gathered.take(event):
                     logged = gathered.distribution
-                    chosen = decision.chosen
-                    unsupported = unsupported_by(logged)
                     predicted = (
                         None if model is None else model.predict(event, values[-1] if values else None)
                     )
-                    for policy, target in policies:
-                        target.take(
-                            policy.distribution(event), logged, chosen, predicted, unsupported=unsupported
-                        )
-                    if columns:
-                        for (column, target), value in zip(columns, values, strict=False):
-                            found = probabilities_of(event, value, column)
-                            if isinstance(found, float):
-                                target.take_probability(found, predicted, chosen)
-                            else:
-                                target.take(found, logged, chosen, predicted, unsupported=unsupported)
+                    judged[-1] = (logged, decision.chosen, predicted, unsupported_by(logged))
                     if segments is not None:
                         segments.take(event)
-            for learner in learns:
-                learner.learn(event)
+            for policy, target in policies:
+                for (event, _), row in zip(batch, judged, strict=True):
+                    if row is not None:
+                        target.take(policy.distribution(event), *row)
+                    if policy.learns:
+                        policy.learn(event)
+            for index, (column, target) in enumerate(columns):
+                for (event, values), row in zip(batch, judged, strict=True):
+                    if row is not None:
+                        found = probabilities_of(event, values[index], column)
+                        if isinstance(found, float):
+                            target.take_probability(found, *row)
+                        else:
+                            target.take(found, *row)
         if arms is not None:
             arms.verdict()
 

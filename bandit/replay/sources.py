@@ -67,16 +67,18 @@ def open_source(path: Path, *, reward_range: tuple[float, float] | None = None) 
     `reward_range` declares the range of the rewards of a dsjson file, which carries none: (0, 1) if None. The
     other sources carry their own, and refuse another. Raises BadLog.
     """
-    from bandit.replay.source_dsjson import DsjsonSource
-    from bandit.replay.source_folder import FolderSource
-
     if not path.exists():
         raise BadLog(f"{path} does not exist. Give a data folder, a Parquet data set, or a dsjson file.")
+    # What reads the one kind is not imported to read another.
     if path.is_file() and path.suffix != ".parquet":
+        from bandit.replay.source_dsjson import DsjsonSource
+
         yield DsjsonSource(path, reward_range or (0.0, 1.0))
         return
     if reward_range is not None:
         raise BadLog(f"{path} carries the declared range of its rewards: leave --reward-range out.")
+    from bandit.replay.source_folder import FolderSource
+
     if FolderSource.holds(path):
         folder = FolderSource.open(path)
         try:

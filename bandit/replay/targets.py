@@ -27,7 +27,6 @@ class TargetColumns:
         logged: Sequence[float],
         chosen: int,
         predicted: Sequence[float] | None,
-        *,
         unsupported: float | None,
     ) -> None:
         """Takes one row: the policy's distribution, the one that was drawn from, and what was served.
@@ -44,7 +43,14 @@ class TargetColumns:
         if len(self._pending) >= CHUNK_ROWS:
             self._columns.put_away()
 
-    def take_probability(self, probability: float, predicted: Sequence[float] | None, chosen: int) -> None:
+    def take_probability(
+        self,
+        probability: float,
+        logged: Sequence[float],
+        chosen: int,
+        predicted: Sequence[float] | None,
+        unsupported: float | None,
+    ) -> None:
         """Takes one row of which only the served variant's probability is known: what needs the others, the
         support and DM and DR, stays unknown.
         """

@@ -4,6 +4,8 @@ Lines of every age: with `a` and `p`, with `a` alone, or with neither, where `_l
 says what was served and `_label_probability` how probable that was.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from bandit.eventlog.formats.lines import BadLine
@@ -18,7 +20,19 @@ _NAN = float("nan")
 _OVER = 1.0 + 1e-6  # a little over 1 is rounding in single precision
 
 
-def drawn(document: dict[str, Any], size: int) -> tuple[int, list[float]]:
+class _InOrder(dict[int, Callable[[Mapping[int, float]], Sequence[float]]]):
+    """Number of variants -> what takes the values of the actions 1, 2, … from a map, in that order."""
+
+    def __missing__(self, size: int) -> Callable[[Mapping[int, float]], Sequence[float]]:
+        take = itemgetter(*range(1, size + 1)) if size > 1 else lambda by_action: (by_action[1],)
+        self[size] = take
+        return take
+
+
+_IN_ORDER = _InOrder()
+
+
+def drawn(document: dict[str, Any], size: int) -> tuple[int, Sequence[float]]:
     """(index of the served variant, distribution over the variants in the order of `c._multi`).
 
     The probabilities are those of the line, not renormalised; NaN for what it does not say. Raises BadLine.
@@ -43,19 +57,20 @@ def drawn(document: dict[str, Any], size: int) -> tuple[int, list[float]]:
                 "INVALID_DISTRIBUTION", "has p without a: nothing says whose probabilities they are"
             )
         return index, _served_only(index, size, document)
+    distribution: Sequence[float] = ()
     try:
         chosen = actions[0] - 1
-        if min(actions) < 1:
-            raise _wrong_actions(size)
         # Every line comes by here: what is wrong is looked for only where something is.
-        if probabilities is None:
+        if probabilities is None or len(actions) != size:
             _check_actions(actions, size)
-        else:
+        if probabilities is not None:
             total = sum(probabilities)
-            distribution = [-1.0] * (size + 1)
-            for number, probability in zip(actions, probabilities, strict=True):
-                distribution[number] = probability
-            del distribution[0]
+            by_action = dict(zip(actions, probabilities, strict=True))
+            if len(by_action) == size and type(sum(actions)) is int:
+                distribution = _IN_ORDER[size](by_action)
+                mended = min(distribution) < 0.0 or total > _OVER or type(total) is not float
+            else:
+                mended = True
     except (TypeError, ValueError, LookupError):
         _check_actions(actions, size)
         raise BadLine("INVALID_DISTRIBUTION", "has a p that is not a list of numbers parallel to a") from None
@@ -63,13 +78,14 @@ def drawn(document: dict[str, Any], size: int) -> tuple[int, list[float]]:
         raise BadLine("LABEL_MISMATCH", "has a _labelIndex or _label_Action that is not a[0]")
     if probabilities is None:
         return chosen, _served_only(chosen, size, document)
-    if min(distribution) < 0.0 or total > _OVER or type(total) is not float:
+    if mended:
         distribution = _mended(actions, probabilities, size)
     if not abs(total - 1.0) <= SUM_TOLERANCE:
         raise BadLine("INVALID_DISTRIBUTION", "has probabilities that do not sum to 1")
     known = distribution[chosen]
     said = get("_label_probability", known)
     if known <= 0.0 or known > 1.0 or said != known:
+        distribution = list(distribution)
         known = distribution[chosen] = _propensity(known, _NAN)
         if not abs(_propensity(said, known) - known) <= PROPENSITY_TOLERANCE * known:
             raise BadLine("PROPENSITY_MISMATCH", "has a _label_probability that is not p[0]")

@@ -19,7 +19,7 @@ FIRST_NUMBERS: Final = 5
 
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
-_LINES_A_STEP: Final = 2_000
+BLOCK_BYTES: Final = 64 * 1024
 
 
 class BadLine(ValueError):
@@ -79,21 +79,29 @@ def read(path: Path, on_bad: OnBad, progress: Bytes | None = None) -> Iterator[t
         # Closing a gzip file leaves the file below it open, so both are closed by this block.
         file = gzip.GzipFile(fileobj=raw) if packed else raw
         number = 0
+        rest = b""  # the beginning of a line, whose end was not read yet
+        too_long = False
         try:
-            for line in iter(partial(file.readline, LINE_BYTES_MAX + 1), b""):
-                number += 1
-                if number % _LINES_A_STEP == 0 and progress is not None:
+            for block in iter(partial(file.read1, BLOCK_BYTES), b""):
+                if progress is not None:
                     progress(raw.tell(), total)
-                if len(line) > LINE_BYTES_MAX and not line.endswith(b"\n"):
-                    while line and not line.endswith(b"\n"):
-                        line = file.readline(LINE_BYTES_MAX)
-                    on_bad(number, BadLine("LINE_TOO_LONG", f"is longer than {LINE_BYTES_MAX} bytes"))
-                    continue
-                if number == 1 and line.startswith(_BOM):
-                    line = line[len(_BOM) :]
-                line = line.rstrip(b"\r\n")
-                if line and not line.isspace():
-                    yield number, line
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    number += 1
+                    if number == 1:
+                        line = line.removeprefix(_BOM)
+                    if too_long or len(line) > LINE_BYTES_MAX:
+                        too_long = False
+                        on_bad(number, _too_long())
+                    elif line and not line.isspace():
+                        yield number, line.rstrip(b"\r")
+                if len(rest) > LINE_BYTES_MAX:
+                    rest, too_long = b"", True
+            if too_long:
+                on_bad(number + 1, _too_long())
+            elif rest and not rest.isspace():
+                yield number + 1, rest.removeprefix(b"" if number else _BOM).rstrip(b"\r")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             message = f"the compressed file ends or breaks here ({error})"
             on_bad(number + 1, BadLine("TRUNCATED_FILE", message))
@@ -102,3 +110,7 @@ def read(path: Path, on_bad: OnBad, progress: Bytes | None = None) -> Iterator[t
                 file.close()
     if progress is not None:
         progress(total, total)
+
+
+def _too_long() -> BadLine:
+    return BadLine("LINE_TOO_LONG", f"is longer than {LINE_BYTES_MAX} bytes")

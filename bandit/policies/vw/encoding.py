@@ -91,13 +91,12 @@ class Encoder:
 
     def observe(self, context: Features, variant: Variant) -> None:
         """Takes the numbers of one event into the running figures."""
-        for name in sorted([name for name, value in context.items() if type(value) is float]):
-            seen = self._seen(name, context[name])
+        for name, value in _numbers(context):
+            seen = self._seen(name, value)
             if type(seen) is float:
                 self._context_numbers.update(name, seen)
-        for name in sorted([name for name, value in variant.features.items() if type(value) is float]):
-            value = variant.features[name]
-            if type(value) is float:
+        if variant.features:
+            for name, value in _numbers(variant.features):
                 self._variant_numbers.update(name, value)
 
     def lesson(self, context: Features, variants: Sequence[Variant], chosen: int, cost: float) -> str:
@@ -127,14 +126,13 @@ class Encoder:
         parts = ["shared |U"]
         numbers: list[tuple[int, str]] = []
         tokens = self._tokens
-        for name in sorted(context):
-            value = context[name]
-            if type(value) is float:
-                token = self._token(name, value)
+        for item in sorted(context.items()):
+            if type(item[1]) is not float:
+                token = tokens[item]
                 if token:
-                    numbers.append((len(parts), name))
                     parts.append(token)
-            elif token := tokens[name, value]:
+            elif token := self._token(*item):
+                numbers.append((len(parts), item[0]))
                 parts.append(token)
         self._asked, self._asked_parts, self._asked_numbers = context, parts, numbers
         return " ".join(parts)
@@ -185,3 +183,11 @@ class Encoder:
         raise TypeError(
             f"{name!r} is of type {type(value).__name__}; features are texts, floats, bools or tuples"
         )
+
+
+def _numbers(features: Features) -> list[tuple[str, float]]:
+    """The numbers among them, in the order of their names."""
+    numbers = [(name, value) for name, value in features.items() if type(value) is float]
+    if len(numbers) > 1:
+        numbers.sort()
+    return numbers

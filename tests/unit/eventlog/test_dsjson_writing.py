@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def test_unknown_propensities_are_left_out_and_come_back_unknown(events):
     event = events["front-page"][0]
     for distribution, has in (([nan, 0.25, nan], True), ([nan] * 3, False)):
         decision = event.decision._replace(distribution=distribution, policy_distribution=distribution)
-        [line] = lines([replace(event, decision=decision)])
+        [line] = lines([event._replace(decision=decision)])
         written = json.loads(line)
         assert ("_label_probability" in written, "a" in written, "p" in written) == (has, False, False)
         back = Reader("front-page", (0.0, 2.0)).event(line.encode(), 1).decision

@@ -1,9 +1,9 @@
 """The Parquet data set: what comes back, what others read of it, and what is no such thing."""
 
 import json
-from dataclasses import replace
 from datetime import date
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -53,7 +53,7 @@ def test_unknown_propensities_stay_unknown(written, tmp_path):
     nan = float("nan")
     event = events["front-page"][0]
     decision = event.decision._replace(distribution=[nan, 0.5, nan], policy_distribution=[nan, 0.5, nan])
-    parquet.write({"front-page": [replace(event, decision=decision)]}, tmp_path / "other", definitions)
+    parquet.write({"front-page": [event._replace(decision=decision)]}, tmp_path / "other", definitions)
     [back] = parquet.read(tmp_path / "other", "front-page")
     assert str(back.decision.distribution) == "[nan, 0.5, nan]"
 
@@ -63,7 +63,7 @@ def test_each_day_has_its_folder_and_the_order_is_the_joined_one(written, tmp_pa
     monkeypatch.setattr(parquet, "READ_ROWS", 3)
     _, events, definitions = written
     many = [
-        replace(events["front-page"][n % 4], position=Position(n * DAY_US // 20 + DAY_US, n))
+        events["front-page"][n % 4]._replace(position=Position(n * DAY_US // 20 + DAY_US, n))
         for n in range(50)
     ]
     told = []
@@ -81,7 +81,7 @@ def test_events_that_come_back_to_a_day_get_a_further_file(written, tmp_path):
     _, events, definitions = written
     event = events["front-page"][0]
     days = [1, 2, 1]
-    some = [replace(event, position=Position(day * DAY_US, n)) for n, day in enumerate(days)]
+    some = [event._replace(position=Position(day * DAY_US, n)) for n, day in enumerate(days)]
     parquet.write({"front-page": some}, tmp_path / "back", definitions)
     assert [e.position.seq for e in parquet.read(tmp_path / "back", "front-page")] == [0, 2, 1]
 
@@ -106,6 +106,41 @@ def test_polars_reads_it(written):
     assert own["propensity"].to_list() == [e.decision.propensity for e in events["front-page"]]
     assert own["day"].to_list() == [date(2023, 11, 14)] * 4
     assert own.schema["at"] == pl.Datetime("us", "UTC")
+
+
+def test_duckdb_reads_it(written):
+    folder, events, definitions = written
+    everything = str(folder / "*" / "*" / "*.parquet")
+    rows = duckdb.read_parquet(everything, hive_partitioning=True)
+    assert len(rows) == 6
+    assert set(rows.select("experiment_id").distinct().fetchall()) == {("front-page",), (ODD,)}
+    types = dict(zip(rows.columns, map(str, rows.types), strict=True))
+    assert (types["at"], types["closing_at"]) == ("TIMESTAMP WITH TIME ZONE",) * 2
+    assert (types["day"], types["seq"], types["version"]) == ("DATE", "BIGINT", "INTEGER")
+    assert (types["variant_ids"], types["distribution"]) == ("VARCHAR[]", "DOUBLE[]")
+    own = rows.filter("experiment_id = 'front-page'").order("closing_at, seq")
+    # A time with a zone would come out of DuckDB by way of a further package.
+    times = own.select('epoch_us("at"), epoch_us(closing_at), day').fetchall()
+    assert times == [(e.at_us, e.position.closing_us, date(2023, 11, 14)) for e in events["front-page"]]
+    columns = "decision_id, seq, variant_id, propensity, reward, outcome, chosen, variant_ids, distribution"
+    assert own.select(columns).fetchall() == [
+        (
+            e.decision.decision_id,
+            e.position.seq,
+            e.decision.variants[e.decision.chosen].id,
+            e.decision.propensity,
+            e.reward,
+            e.outcome.name,
+            e.decision.chosen,
+            [variant.id for variant in e.decision.variants],
+            list(e.decision.distribution),
+        )
+        for e in events["front-page"]
+    ]
+    assert float(own.select("context ->> '$.age'").fetchall()[0][0]) == 31.0
+    [one, *_] = parquet.files(folder, "front-page")
+    kept = dict(duckdb.execute("SELECT key, value FROM parquet_kv_metadata(?)", [str(one)]).fetchall())
+    assert json.loads(kept[b"banditd.definition"]) == json.loads(definitions["front-page"].canonical_json())
 
 
 def test_further_columns_are_there_for_who_asks(written):

@@ -134,7 +134,7 @@ def test_a_judgement_names_every_problem_and_keeps_its_estimates():
     logged = gathered(events)
     target = TargetColumns("t", modelled=False)
     for one in events:
-        target.take([0.2, 0.3, 0.5], one.decision.distribution, one.decision.chosen, None, unsupported=0.0)
+        target.take([0.2, 0.3, 0.5], one.decision.distribution, one.decision.chosen, None, 0.0)
     columns = target.target()
     sound = judge(logged, columns)
     assert sound.headline == sound.estimates["snips"]
@@ -166,7 +166,7 @@ def test_the_anytime_interval_is_the_same_part_by_part(monkeypatch):
     logged = gathered(events)
     target = TargetColumns("t", modelled=False)
     for one in events:
-        target.take([0.2, 0.3, 0.5], one.decision.distribution, one.decision.chosen, None, unsupported=0.0)
+        target.take([0.2, 0.3, 0.5], one.decision.distribution, one.decision.chosen, None, 0.0)
     columns = target.target()
     whole = intervals.anytime(logged.reward, logged.propensity, columns.probability, (0.0, 1.0))
     monkeypatch.setattr(judging, "PART_ROWS", 300)

@@ -9,7 +9,8 @@ from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.fold import ModelFold
 from bandit.policies.model import ModelSpec, untrained_policy
 from bandit.replay.errors import BadLog, BadPolicy
-from bandit.replay.policies import as_served, with_policy
+from bandit.replay.models import as_served
+from bandit.replay.policies import with_policy
 from bandit.replay.sources import open_source
 from bandit.snapshots.store import MODEL, SnapshotStore
 

@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from bandit.cli import judging
+from bandit.cli.log_options import Asked, LogPath, with_log_options
 
 
+@with_log_options()
 def command(
-    log: judging.LogPath,
+    log: LogPath,
     policy: Annotated[
         list[str],
         typer.Option(
@@ -17,17 +19,8 @@ def command(
             help="uniform, fixed:ID, snapshot:ID, preset:NAME[:option=number,…] or column:NAME; repeatable.",
         ),
     ],
-    experiment: judging.Experiment = "",
-    metric: judging.Metric = "",
-    since: judging.Since = "",
-    until: judging.Until = "",
-    segment: judging.Segment = "",
-    propensity: judging.Propensity = "own",
-    estimator: judging.Estimator = "snips",
-    reward_model: judging.RewardModel = "none",
-    reward_range: judging.RewardRange = "",
-    alpha: judging.Alpha = 0.05,
-    as_json: judging.AsJson = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Judges fixed policies on what a log holds, with intervals, and says where the log can't tell.
 
@@ -38,25 +31,14 @@ def command(
     Exit 0 even where diagnostics take the headline away; 1 if the log can't be used at all.
     """
     from bandit.cli.showing import bars
-
-    given = judging.options(
-        metric=metric,
-        since=since,
-        until=until,
-        segment=segment,
-        propensity=propensity,
-        estimator=estimator,
-        reward_model=reward_model,
-        alpha=alpha,
-    )
-    declared = judging.reward_range(reward_range)
     from bandit.replay.runner import choose_experiment, evaluate
     from bandit.replay.sources import open_source
 
+    given, declared = asked.options(), asked.declared_range()
     with judging.failures("evaluate"), bars() as progress, open_source(log, reward_range=declared) as source:
-        found = evaluate(source, choose_experiment(source, experiment), policy, given, progress)
+        found = evaluate(source, choose_experiment(source, asked.experiment), policy, given, progress)
         kind = source.kind
-    if as_json:
+    if asked.as_json:
         judging.show_json(judging.result(found, kind, given))
     else:
         judging.show(found, given)

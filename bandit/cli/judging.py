@@ -1,12 +1,9 @@
-"""What `evaluate` and `replay` have in common: their options, how a log is opened, and what is shown."""
+"""What `evaluate` and `replay` have in common: how they fail, and what is shown."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,116 +11,6 @@ if TYPE_CHECKING:
     from bandit.replay.estimators import Estimate
     from bandit.replay.judging import Judgement
     from bandit.replay.runner import Evaluation, Options
-
-LogPath = Annotated[
-    Path,
-    typer.Argument(metavar="LOG", help="A data folder, a Parquet data set, or a dsjson file (plain or .gz)."),
-]
-Experiment = Annotated[
-    str, typer.Option("--experiment", metavar="ID", help="Which one; needed if the log holds several.")
-]
-Metric = Annotated[
-    str, typer.Option("--metric", metavar="NAME", help="Judge by this metric instead of the reward.")
-]
-Since = Annotated[
-    str,
-    typer.Option("--since", metavar="TIME", help="Only decisions from this time (ISO 8601; UTC if no zone)."),
-]
-Until = Annotated[str, typer.Option("--until", metavar="TIME", help="Only decisions before this time.")]
-Segment = Annotated[
-    str, typer.Option("--segment", metavar="SIGNAL", help="Judge each value of this signal apart, too.")
-]
-Propensity = Annotated[
-    str,
-    typer.Option(
-        "--propensity",
-        metavar="own|marginal",
-        help="own: treatment rows, with their own. marginal: the rows of both arms, with that over both.",
-    ),
-]
-Estimator = Annotated[
-    str,
-    typer.Option(
-        "--estimator",
-        metavar="NAME",
-        help="The headline's: snips, ips, cressie_read, anytime, dm, dr, switch_dr or dros.",
-    ),
-]
-RewardModel = Annotated[
-    str,
-    typer.Option(
-        "--reward-model",
-        metavar="none|vw|column:NAME",
-        help="What predicts rewards for dm and dr: nothing, a regression across folds, or a column.",
-    ),
-]
-RewardRange = Annotated[
-    str,
-    typer.Option("--reward-range", metavar="LOW,HIGH", help="The range of a dsjson file's rewards (0,1)."),
-]
-Alpha = Annotated[float, typer.Option("--alpha", help="Intervals hold with probability 1 - alpha.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def options(
-    *,
-    metric: str,
-    since: str,
-    until: str,
-    segment: str,
-    propensity: str,
-    estimator: str,
-    reward_model: str,
-    alpha: float,
-) -> "Options":
-    """The options as the runner takes them. Raises typer.BadParameter."""
-    from bandit.replay.runner import Options
-
-    if propensity not in ("own", "marginal"):
-        raise typer.BadParameter(f"--propensity is {propensity!r}; use own or marginal")
-    kind, _, column = reward_model.partition(":")
-    if kind not in ("none", "vw", "column") or (kind == "column") != bool(column):
-        raise typer.BadParameter(f"--reward-model is {reward_model!r}; use none, vw or column:NAME")
-    return Options(
-        metric=metric,
-        since_us=time_us(since, "--since"),
-        until_us=time_us(until, "--until"),
-        segment=segment,
-        propensity=cast(Literal["own", "marginal"], propensity),
-        alpha=alpha,
-        estimator=estimator,
-        reward_model=kind == "vw",
-        reward_model_column=column,
-    )
-
-
-def time_us(text: str, option: str) -> int | None:
-    """An ISO 8601 time as microseconds since the epoch; None for an empty text. Raises typer.BadParameter."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{option} is {text!r}; write an ISO 8601 time, such as 2026-01-31T18:00:00Z"
-        ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def reward_range(text: str) -> tuple[float, float] | None:
-    """LOW,HIGH as a range; None for an empty text. Raises typer.BadParameter."""
-    if not text:
-        return None
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low, high = math.nan, math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise typer.BadParameter(f"--reward-range is {text!r}; write LOW,HIGH, such as 0,1 or -1,0")
-    return low, high
 
 
 @contextmanager

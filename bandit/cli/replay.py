@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from bandit.cli import judging
+from bandit.cli.log_options import Asked, LogPath, with_log_options
 
 
+@with_log_options()
 def command(
-    log: judging.LogPath,
+    log: LogPath,
     policy: Annotated[
         list[str],
         typer.Option(
@@ -17,17 +19,8 @@ def command(
             help="A preset as in experiment files, NAME[:option=number,…], or logged; repeatable.",
         ),
     ],
-    experiment: judging.Experiment = "",
-    metric: judging.Metric = "",
-    since: judging.Since = "",
-    until: judging.Until = "",
-    segment: judging.Segment = "",
-    propensity: judging.Propensity = "own",
-    estimator: judging.Estimator = "snips",
-    reward_model: judging.RewardModel = "none",
-    reward_range: judging.RewardRange = "",
-    alpha: judging.Alpha = 0.05,
-    as_json: judging.AsJson = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Runs learning policies through a log: each decision is judged by the policy so far, then learned.
 
@@ -38,25 +31,14 @@ def command(
     was not reproduced.
     """
     from bandit.cli.showing import bars
-
-    given = judging.options(
-        metric=metric,
-        since=since,
-        until=until,
-        segment=segment,
-        propensity=propensity,
-        estimator=estimator,
-        reward_model=reward_model,
-        alpha=alpha,
-    )
-    declared = judging.reward_range(reward_range)
     from bandit.replay.runner import choose_experiment, replay
     from bandit.replay.sources import open_source
 
+    given, declared = asked.options(), asked.declared_range()
     with judging.failures("replay"), bars() as progress, open_source(log, reward_range=declared) as source:
-        found = replay(source, choose_experiment(source, experiment), policy, given, progress)
+        found = replay(source, choose_experiment(source, asked.experiment), policy, given, progress)
         kind = source.kind
-    if as_json:
+    if asked.as_json:
         judging.show_json(judging.result(found, kind, given))
     else:
         judging.show(found, given)

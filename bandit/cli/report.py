@@ -7,10 +7,12 @@ import typer
 
 from bandit import __version__
 from bandit.cli import judging
+from bandit.cli.log_options import Asked, LogPath, with_log_options
 
 
+@with_log_options()
 def command(
-    log: judging.LogPath,
+    log: LogPath,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="The page to write or replace."),
@@ -24,17 +26,8 @@ def command(
             "uniform, and fixed:ID of the first variants.",
         ),
     ] = None,
-    experiment: judging.Experiment = "",
-    metric: judging.Metric = "",
-    since: judging.Since = "",
-    until: judging.Until = "",
-    segment: judging.Segment = "",
-    propensity: judging.Propensity = "own",
-    estimator: judging.Estimator = "snips",
-    reward_model: judging.RewardModel = "none",
-    reward_range: judging.RewardRange = "",
-    alpha: judging.Alpha = 0.05,
-    as_json: judging.AsJson = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Writes one self-contained HTML page: values with intervals, over time, checks, variants, segments.
 
@@ -44,25 +37,13 @@ def command(
     all.
     """
     from bandit.cli.showing import bars, console_for_people
-
-    given = judging.options(
-        metric=metric,
-        since=since,
-        until=until,
-        segment=segment,
-        propensity=propensity,
-        estimator=estimator,
-        reward_model=reward_model,
-        alpha=alpha,
-    )
-    declared = judging.reward_range(reward_range)
-    from bandit.replay.report import collect
-    from bandit.replay.report_page import render
+    from bandit.replay.report import collect, render
     from bandit.replay.runner import choose_experiment
     from bandit.replay.sources import open_source
 
+    given, declared = asked.options(), asked.declared_range()
     with judging.failures("report"), bars() as progress, open_source(log, reward_range=declared) as source:
-        experiment_id = choose_experiment(source, experiment)
+        experiment_id = choose_experiment(source, asked.experiment)
         findings = collect(source, log.resolve().name, experiment_id, policy or [], given, progress)
     page = render(findings, __version__)
     # Written aside and renamed, so that nobody opens half a page.
@@ -75,7 +56,7 @@ def command(
         raise typer.Exit(1) from error
     finally:
         aside.unlink(missing_ok=True)
-    if as_json:
+    if asked.as_json:
         judging.show_json({"output": str(output), "bytes": len(page.encode()), **findings.to_json()})
         return
     console = console_for_people()

@@ -11,18 +11,27 @@ import typer
 
 from bandit import __version__
 from bandit.cli import judging
+from bandit.cli.log_options import Asked, LogPath, with_log_options
 
 if TYPE_CHECKING:
-    from bandit.replay.cells import Cell, Kept
     from bandit.replay.runner import Options
     from bandit.replay.sweep import Done, Ranking
+    from bandit.replay.sweep.cells import Cell, Kept
 
 ROWS_SHOWN = 30
 INTERRUPTED = 130
 
 
+@with_log_options(
+    without=("segment",),
+    written={
+        "alpha": Annotated[
+            float, typer.Option("--alpha", help="All intervals hold together with probability 1 - alpha.")
+        ]
+    },
+)
 def command(
-    log: judging.LogPath,
+    log: LogPath,
     grid: Annotated[
         Path,
         typer.Option(
@@ -44,18 +53,8 @@ def command(
             help="Where finished cells are kept. Default: the log's name and .sweep, in this folder.",
         ),
     ] = None,
-    experiment: judging.Experiment = "",
-    metric: judging.Metric = "",
-    since: judging.Since = "",
-    until: judging.Until = "",
-    propensity: judging.Propensity = "own",
-    estimator: judging.Estimator = "snips",
-    reward_model: judging.RewardModel = "none",
-    reward_range: judging.RewardRange = "",
-    alpha: Annotated[
-        float, typer.Option("--alpha", help="All intervals hold together with probability 1 - alpha.")
-    ] = 0.05,
-    as_json: judging.AsJson = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Replays every cell of a grid, and ranks them by intervals that hold for all of them at once.
 
@@ -65,32 +64,22 @@ def command(
 
     Exit 0 even where diagnostics take headlines away; 1 if a cell failed; 2 for a grid that can't be used.
     """
-    from bandit.replay import grid as grids
+    from bandit.replay.sweep import grid as grids
 
-    given = judging.options(
-        metric=metric,
-        since=since,
-        until=until,
-        segment="",
-        propensity=propensity,
-        estimator=estimator,
-        reward_model=reward_model,
-        alpha=alpha,
-    )
-    declared = judging.reward_range(reward_range)
+    given, declared = asked.options(), asked.declared_range()
     found = grids.load(grid)
     if found.problems:
         for problem in found.problems:
             typer.echo(str(problem), err=True)
         raise typer.Exit(2)
-    cells = _cells(log, experiment, declared, found.policies, given)
+    cells = _cells(log, asked.experiment, declared, found.policies, given)
     kept = _kept(output if output is not None else Path(f"{log.resolve().name}.sweep"))
     done = _swept(cells, kept, workers)
 
     from bandit.replay.sweep import rank
 
     ranking = rank(done, given.alpha)
-    if as_json:
+    if asked.as_json:
         judging.show_json(_result(done, ranking, kept, given))
     else:
         _show(done, ranking, kept, given)
@@ -105,12 +94,12 @@ def _cells(
     given: "Options",
 ) -> "list[Cell]":
     """The cells of a grid. What keeps all of them from being judged ends the command here."""
-    from bandit.replay.cells import Cell, log_state
     from bandit.replay.errors import BadLog
     from bandit.replay.policies import with_policy
     from bandit.replay.runner import choose_experiment
     from bandit.replay.sources import open_source
     from bandit.replay.sweep import cell_alpha
+    from bandit.replay.sweep.cells import Cell, log_state
 
     with judging.failures("sweep"):
         try:
@@ -133,7 +122,7 @@ def _cells(
 
 
 def _kept(folder: Path) -> "Kept":
-    from bandit.replay.cells import Kept
+    from bandit.replay.sweep.cells import Kept
 
     try:
         return Kept(folder)
@@ -144,8 +133,8 @@ def _kept(folder: Path) -> "Kept":
 
 def _swept(cells: "Sequence[Cell]", kept: "Kept", workers: int) -> "list[Done]":
     from bandit.cli.showing import bars
-    from bandit.replay.pool import processes
     from bandit.replay.sweep import Stopped, sweep
+    from bandit.replay.sweep.pool import processes
 
     asked = False
 

@@ -13,6 +13,10 @@ from bandit.core.records import Decision, JoinedEvent, Outcome, Position, Reward
 from bandit.core.rewards import AGGREGATES, clamp
 
 _STALE_KEPT = 1_000
+# What the constructor of a named tuple does, without its detour.
+_new_event = _new_position = tuple.__new__
+# Asking an enumeration for its member takes as long as making the event.
+_REWARDED, _DEFAULTED, _UNREWARDED = Outcome.REWARDED, Outcome.DEFAULTED, Outcome.UNREWARDED
 
 
 def closes_on_reward(experiment: Experiment, metric: str) -> bool:
@@ -23,6 +27,8 @@ def closes_on_reward(experiment: Experiment, metric: str) -> bool:
 def closing_us(experiment: Experiment, at_us: int, rewards: Iterable[Reward]) -> int:
     """When a decision made at `at_us` closes, given its rewards in log order."""
     end_us = at_us + experiment.reward.window_us
+    if experiment.reward.learn != "on_reward":
+        return end_us
     for reward in rewards:
         if reward.at_us < end_us and closes_on_reward(experiment, reward.metric):
             return reward.at_us
@@ -39,26 +45,35 @@ def join(
     reward that closed the decision.
     """
     rule = experiment.reward
+    value: float | None
+    if not rewards:
+        # Most decisions get none, so theirs is the short way.
+        value = rule.default_value
+        outcome = _UNREWARDED if value is None else _DEFAULTED
+        position = _new_position(Position, (at_us + rule.window_us, seq))
+        return _new_event(JoinedEvent, (position, at_us, decision, outcome, value, False, {}))
     close_us = closing_us(experiment, at_us, rewards)
     # A decision closed by its reward is emitted before its window ends, so metrics that come after it can't
     # be part of the event: it would differ with the time of reading.
     end_us = min(close_us + 1, at_us + rule.window_us)
-    in_time = [reward for reward in rewards if reward.at_us < end_us]
-    primary = [reward.value for reward in in_time if reward.metric == rule.metric]
+    in_time: dict[str, list[float]] = {}
+    for reward in rewards:
+        if reward.at_us < end_us:
+            in_time.setdefault(reward.metric, []).append(reward.value)
     metrics = {
-        name: AGGREGATES[metric.aggregate](values)
+        name: AGGREGATES[metric.aggregate](in_time[name])
         for name, metric in experiment.metrics.items()
-        if (values := [reward.value for reward in in_time if reward.metric == name])
+        if name in in_time
     }
-    value: float | None
-    if primary:
-        raw = AGGREGATES[rule.aggregate](primary)
-        value, outcome = clamp(raw, *rule.range), Outcome.REWARDED
+    if rule.metric in in_time:
+        raw = AGGREGATES[rule.aggregate](in_time[rule.metric])
+        value, outcome = clamp(raw, *rule.range), _REWARDED
         clamped = value != raw
     else:
         value, clamped = rule.default_value, False
-        outcome = Outcome.UNREWARDED if value is None else Outcome.DEFAULTED
-    return JoinedEvent(Position(close_us, seq), at_us, decision, outcome, value, clamped, metrics)
+        outcome = _UNREWARDED if value is None else _DEFAULTED
+    position = _new_position(Position, (close_us, seq))
+    return _new_event(JoinedEvent, (position, at_us, decision, outcome, value, clamped, metrics))
 
 
 class Joiner:

@@ -15,6 +15,9 @@ Row = tuple[int, str, str, str, int, bytes, str | None, str | None, int | None, 
 """A row without its checksum: seq, kind, experiment_id, decision_id, at_us, record, key, subject, version,
 closes_us, closes_seq."""
 
+StoredRow = tuple[int | str | bytes | None, ...]
+"""A row and its checksum."""
+
 _ABSENT = -1
 # Five numbers, then the sizes of the six texts: with the sizes in front, no two rows give the same bytes.
 _HEAD = struct.Struct(">5q6i")
@@ -57,3 +60,49 @@ def is_sound(previous: bytes, row: Row, stored: object) -> bool:
         return isinstance(record, bytes) and checksum(previous, row) == stored
     except (TypeError, AttributeError, ValueError, struct.error):
         return False
+
+
+class Rows:
+    """Rows in the order in which they are added: numbered on, and chained to the one before."""
+
+    __slots__ = ("checksum", "seq", "stored")
+
+    def __init__(self, seq: int = 0, checksum: bytes = START) -> None:
+        """They go on after a row with this `seq` and `checksum`; by default they are the first ones."""
+        self.seq = seq
+        self.checksum = checksum
+        self.stored: list[StoredRow] = []
+
+    def add(
+        self,
+        kind: str,
+        experiment_id: str,
+        decision_id: str,
+        at_us: int,
+        record: bytes,
+        key: str | None = None,
+        subject: str | None = None,
+        version: int | None = None,
+        closes_us: int | None = None,
+        closes_seq: int | None = None,
+    ) -> int:
+        """Adds a row and returns its seq; a row with a closing time but no decision's seq closes itself."""
+        seq = self.seq = self.seq + 1
+        if closes_us is not None and closes_seq is None:
+            closes_seq = seq
+        row: Row = (
+            seq,
+            kind,
+            experiment_id,
+            decision_id,
+            at_us,
+            record,
+            key,
+            subject,
+            version,
+            closes_us,
+            closes_seq,
+        )
+        self.checksum = checksum(self.checksum, row)
+        self.stored.append((*row, self.checksum))
+        return seq

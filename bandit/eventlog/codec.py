@@ -1,24 +1,21 @@
 """Decisions, rewards and definitions <-> the protobuf records that the log stores (`bandit.log.v1`).
 
 What comes back is checked: a record that can't be one of ours raises CorruptRecord. Columns (ids, seq, times)
-are not in the records.
+are not in the records. How decisions are decoded is `bandit.eventlog.decoding`'s.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError, Message
 
 from bandit.core.experiment import Experiment
-from bandit.core.records import Arm, Decision, Features, FeatureValue, RewardStatus, Source, Stage, Variant
-from bandit.eventlog.log import CorruptRecord, Definition, NewReward
+from bandit.core.records import Decision, Features, RewardStatus, Source, Variant
+from bandit.eventlog.decoding import corrupt
+from bandit.eventlog.decoding import decode_decision as decode_decision  # part of this module's interface
+from bandit.eventlog.log import Definition, NewReward
 from bandit.log.v1 import records_pb2 as pb
 
-_ARMS: Mapping[int, Arm] = MappingProxyType({int(arm): arm for arm in Arm})
-_STAGES: Mapping[int, Stage] = MappingProxyType({int(stage): stage for stage in Stage})
-_SOURCES: Mapping[int, Source] = MappingProxyType(
-    {int(source): source for source in Source if source is not Source.FALLBACK}
-)
 # A DUPLICATE is not stored, so the numbers differ from the core's.
 _STATUSES: Mapping[RewardStatus, pb.RewardStatus.ValueType] = MappingProxyType(
     {
@@ -72,71 +69,12 @@ def encode_decision(decision: Decision, digest: bytes) -> bytes:
     return record.SerializeToString()
 
 
-def decode_decision(
-    experiment_id: str,
-    decision_id: str,
-    subject: str | None,
-    record: bytes,
-    catalogue: Callable[[int], tuple[Variant, ...]],
-) -> Decision:
-    """The decision of a record. `catalogue` gives the catalogue of a version of its experiment.
-
-    Where nothing was excluded, `variants` is the catalogue object itself. Payloads of variants that came with
-    the call were not stored. Raises CorruptRecord.
-    """
-    try:
-        stored = pb.DecisionRecord.FromString(record)
-        version = stored.version
-        variants: Sequence[Variant]
-        call_variants = len(stored.call_variants) > 0
-        if call_variants:
-            variants = [Variant(v.id, _decode_features(v.features)) for v in stored.call_variants]
-        else:
-            variants = catalogue(version)
-        # Most decisions are between all variants: comparing ids is cheaper than looking each one up.
-        if [variant.id for variant in variants] != stored.variant_ids:
-            by_id = {variant.id: variant for variant in variants}
-            variants = [by_id[variant_id] for variant_id in stored.variant_ids]
-        distribution = list(stored.probabilities)
-        policy_distribution = list(stored.policy_probabilities)
-        chosen = stored.chosen
-        if not len(distribution) == len(policy_distribution) == len(variants):
-            raise ValueError("its distributions are not parallel to its variants")
-        propensity, pdrop = distribution[chosen], stored.pdrop
-        # A source that did not say what was drawn from left nothing but NaN, which differs from itself.
-        unknown = propensity != propensity and all(known != known for known in distribution)
-        if not (0.0 < propensity <= 1.0 or unknown):
-            raise ValueError("its propensity is outside (0, 1]")
-        if not 0.0 <= pdrop < 1.0:
-            raise ValueError("its pdrop is outside [0, 1)")
-        return Decision(
-            experiment_id,
-            version,
-            decision_id,
-            subject or "",
-            _decode_features(stored.context),
-            variants,
-            call_variants,
-            distribution,
-            policy_distribution,
-            chosen,
-            _ARMS[stored.arm],
-            _SOURCES[stored.source],
-            _STAGES[stored.stage],
-            stored.treatment_share,
-            stored.snapshot_id,
-            pdrop,
-        )
-    except (DecodeError, LookupError, ValueError) as error:
-        raise _corrupt(f"decision {decision_id!r}", error) from error
-
-
 def decode_digest(record: bytes) -> bytes:
     """The request digest of a decision's record. Raises CorruptRecord."""
     try:
         return pb.DecisionRecord.FromString(record).request_digest
     except DecodeError as error:
-        raise _corrupt("a decision", error) from error
+        raise corrupt("a decision", error) from error
 
 
 def encode_reward(reward: NewReward, metric: str, status: RewardStatus) -> bytes:
@@ -162,7 +100,7 @@ def decode_reward(record: bytes) -> tuple[str, float]:
     try:
         stored = pb.RewardRecord.FromString(record)
     except DecodeError as error:
-        raise _corrupt("a reward", error) from error
+        raise corrupt("a reward", error) from error
     return stored.metric, stored.value
 
 
@@ -193,7 +131,7 @@ def decode_experiment(record: bytes, seq: int) -> Definition:
         stored = pb.ExperimentRecord.FromString(record)
         experiment = Experiment.from_json(stored.definition_json)
     except (DecodeError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
-        raise _corrupt(f"the definition in row {seq}", error) from error
+        raise corrupt(f"the definition in row {seq}", error) from error
     return Definition(experiment, stored.version, stored.salt, seq, stored.imported_from)
 
 
@@ -202,7 +140,7 @@ def message_of(kind: str, record: bytes) -> Message:
     try:
         return _MESSAGES[kind].FromString(record)
     except (DecodeError, LookupError) as error:
-        raise _corrupt(f"a row of kind {kind!r}", error) from error
+        raise corrupt(f"a row of kind {kind!r}", error) from error
 
 
 def _encode_features(target: "Mapping[str, pb.FeatureValue]", features: Features) -> None:
@@ -217,35 +155,3 @@ def _encode_features(target: "Mapping[str, pb.FeatureValue]", features: Features
             target[name].texts.values.extend(value)
         else:
             raise TypeError(f"{name!r} is {type(value).__name__}, not a feature value")
-
-
-def _decode_features(stored: "Mapping[str, pb.FeatureValue]") -> dict[str, FeatureValue]:
-    features: dict[str, FeatureValue] = {}
-    # A map has an order of its own in every process; a fold must see the same one everywhere.
-    for name in sorted(stored):
-        value = stored[name]
-        # Which one is set costs more to ask than to try the two that most are: what isn't set reads as 0 or
-        # "".
-        features[name] = value.number or value.text or _decode_rare(name, value)
-    return features
-
-
-def _decode_rare(name: str, value: pb.FeatureValue) -> FeatureValue:
-    match value.WhichOneof("value"):
-        case "number":
-            return value.number
-        case "text":
-            return value.text
-        case "flag":
-            return value.flag
-        case "texts":
-            return tuple(value.texts.values)
-        case None:
-            raise ValueError(f"{name!r} has no value")
-
-
-def _corrupt(what: str, error: Exception) -> CorruptRecord:
-    return CorruptRecord(
-        f"The event log holds {what} that can't be read ({type(error).__name__}: {error}). It was altered "
-        "or its disk is failing: run `banditd verify`; if that fails, restore the data folder from a backup."
-    )

@@ -6,7 +6,7 @@ no clock: what closes before log time's last stamp can't change any more, whoeve
 
 from bandit.core.joining import join
 from bandit.core.records import JoinedEvent, Position, Variant
-from bandit.eventlog.codec import decode_decision
+from bandit.eventlog.decoding import decode_decision
 from bandit.eventlog.log import CorruptRecord, Definition, EventLog
 
 

@@ -122,19 +122,23 @@ def closings(
         ),
         record_column=5,
     )
-    return [Closing(*row) for row in rows]
+    return list(map(Closing._make, rows))
 
 
 def rewards_of(connection: sqlite3.Connection, decision_ids: Sequence[str]) -> dict[str, list[Reward]]:
     """The rewards of each decision that has any, in log order."""
     found: dict[str, list[Reward]] = {}
+    # Most rewards say the same: equal records are decoded once.
+    decoded: dict[bytes, tuple[str, float]] = {}
     rows = connection.execute(
         "SELECT decision_id, seq, at_us, record FROM events "
         "WHERE kind = 'reward' AND decision_id IN (SELECT value FROM json_each(?)) ORDER BY seq",
         (json.dumps(list(decision_ids)),),
     ).fetchall()
     for decision_id, seq, at_us, record in rows:
-        found.setdefault(decision_id, []).append(Reward(seq, at_us, *decode_reward(record)))
+        if record not in decoded:
+            decoded[record] = decode_reward(record)
+        found.setdefault(decision_id, []).append(Reward(seq, at_us, *decoded[record]))
     return found
 
 

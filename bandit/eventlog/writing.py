@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bandit.core.errors import Refused
 from bandit.core.records import RewardStatus
 from bandit.eventlog import rewards
-from bandit.eventlog.chain import START, Row, checksum
+from bandit.eventlog.chain import START, Rows, StoredRow
 from bandit.eventlog.codec import TICK, decode_digest, decode_experiment, encode_experiment, encode_reward
 from bandit.eventlog.log import (
     Clock,
@@ -120,12 +120,13 @@ class _Transaction:
         self._connection = connection
         self._definition_of = definition_of
         self._stored = stored
-        self._seq, self._last_us, self._checksum = tail
+        self._last_us = tail.at_us
+        self._rows = Rows(tail.seq, tail.checksum)
+        self.rows = self._rows.stored
         # One stamp serves the batch; log time never runs backwards, whatever the clock does.
         self._stamp_us = max(clock_us(), self._last_us)
         self._new: dict[str, tuple[NewDecision, int]] = {}
         self._rewarded: dict[str, rewards.RewardedDecision] = {}
-        self.rows: list[tuple[int | str | bytes | None, ...]] = []
         self.definitions: list[Definition] = []
 
     def of(self, batch: Sequence[Item]) -> Written:
@@ -133,7 +134,7 @@ class _Transaction:
         results = self._results(batch)
         # A stamp that no row carries is not log time.
         at_us = self._stamp_us if self.rows else self._last_us
-        return Written(results, self.definitions, Tail(self._seq, at_us, self._checksum))
+        return Written(results, self.definitions, Tail(self._rows.seq, at_us, self._rows.checksum))
 
     def _results(self, batch: Sequence[Item]) -> list[Result]:
         rewarded = {item.decision_id for item in batch if type(item) is NewReward}
@@ -148,7 +149,7 @@ class _Transaction:
             elif type(item) is NewExperiment:
                 results.append(self._experiment(item))
             else:
-                self._row("tick", "", "", TICK)
+                self._rows.add("tick", "", "", self._stamp_us, TICK)
                 results.append(None)
         return results
 
@@ -160,10 +161,11 @@ class _Transaction:
         if decision_id in self._new:
             first, seq = self._new[decision_id]
             return StoredDecision(first.decision, decode_digest(first.record), seq, self._stamp_us)
-        seq = self._row(
+        seq = self._rows.add(
             "decision",
             decision.experiment_id,
             decision_id,
+            self._stamp_us,
             item.record,
             subject=decision.subject or None,
             version=decision.version,
@@ -176,17 +178,19 @@ class _Transaction:
         decision = self._rewarded_decision(item.decision_id)
         if decision is None:
             status = RewardStatus.UNKNOWN_DECISION
-            self._row("reward_unknown", "", item.decision_id, encode_reward(item, item.metric, status))
+            record = encode_reward(item, item.metric, status)
+            self._rows.add("reward_unknown", "", item.decision_id, self._stamp_us, record)
             return RewardOutcome(status, "", item.metric)
         experiment = self._definition(decision.experiment_id, decision.version).experiment
         verdict = rewards.judge(decision, experiment, item, self._stamp_us)
         if isinstance(verdict, Refused):
             return verdict
         if verdict.status is not RewardStatus.DUPLICATE:
-            self._row(
+            self._rows.add(
                 "reward",
                 decision.experiment_id,
                 item.decision_id,
+                self._stamp_us,
                 encode_reward(item, verdict.metric, verdict.status),
                 key=verdict.key,
                 closes_us=self._stamp_us if verdict.closes else None,
@@ -213,7 +217,7 @@ class _Transaction:
         version = 1 if latest is None else latest.version + 1
         salt = item.salt if latest is None else latest.salt
         record = encode_experiment(item.experiment, version, salt)
-        seq = self._row("experiment", item.experiment.id, "", record, version=version)
+        seq = self._rows.add("experiment", item.experiment.id, "", self._stamp_us, record, version=version)
         definition = Definition(item.experiment, version, salt, seq)
         self.definitions.append(definition)
         return definition
@@ -235,42 +239,8 @@ class _Transaction:
                 return definition
         return self._definition_of(experiment_id, version)
 
-    def _row(
-        self,
-        kind: str,
-        experiment_id: str,
-        decision_id: str,
-        record: bytes,
-        *,
-        key: str | None = None,
-        subject: str | None = None,
-        version: int | None = None,
-        closes_us: int | None = None,
-        closes_seq: int | None = None,
-    ) -> int:
-        """Adds a row and returns its seq; a row with a closing time but no decision's seq closes itself."""
-        self._seq = seq = self._seq + 1
-        if closes_us is not None and closes_seq is None:
-            closes_seq = seq
-        row: Row = (
-            seq,
-            kind,
-            experiment_id,
-            decision_id,
-            self._stamp_us,
-            record,
-            key,
-            subject,
-            version,
-            closes_us,
-            closes_seq,
-        )
-        self._checksum = checksum(self._checksum, row)
-        self.rows.append((*row, self._checksum))
-        return seq
 
-
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | str | bytes | None, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, rows: Sequence[StoredRow]) -> None:
     """Raises sqlite3.IntegrityError for a row that conflicts with one that is there."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]

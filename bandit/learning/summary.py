@@ -3,15 +3,14 @@
 It does not judge: these are plain means of what was served, without weights or intervals.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bandit.core.records import Arm, JoinedEvent, Outcome
 
-# Asking a member for its name costs more than all the rest of taking an event.
-_OUTCOMES: Mapping[Outcome, str] = MappingProxyType({each: each.name.lower() for each in Outcome})
-_ARMS: Mapping[Arm, str] = MappingProxyType({each: each.name.lower() for each in Arm})
+# By number: asking a member for its name, or for its hash, costs more than all the rest of taking an event.
+_OUTCOMES: Sequence[str] = ("", *[outcome.name.lower() for outcome in sorted(Outcome)])
+_ARMS: Sequence[str] = ("", *[arm.name.lower() for arm in sorted(Arm)])
 
 
 class Summary:

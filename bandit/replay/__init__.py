@@ -6,8 +6,8 @@
 - `diagnostics`: whether the log can answer the question at all
 - `frames`: a frame of logged decisions in, a `Judgement` out
 - `sources`, `runner`: a log in, a judgement a policy out; the loop behind `banditd evaluate` and `replay`
-- `sweep`: many replays in parallel (`grid`, `cells`, `pool`), and which of them may be the best (`paired`)
-- `report`: one page about a log and some policies (`series`, `exposure`, `plots`, `page`, `report_*`)
+- `sweep`: many replays in parallel, and which of them may be the best
+- `report`: one page about a log and some policies
 
 `from bandit.replay import estimators` needs nothing but numpy.
 """

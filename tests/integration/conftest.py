@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from waiting import until
 
 READY_SECONDS_MAX = 60.0
 
@@ -41,14 +42,18 @@ experiments:
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    give_up_s = time.monotonic() + READY_SECONDS_MAX
-    while time.monotonic() < give_up_s and process.poll() is None:
+    def serving() -> str:
+        assert process.poll() is None, f"the server ended with exit code {process.returncode}"
         for line in log.read_text().splitlines():
             entry: Any = json.loads(line) if line.startswith("{") else {}
             if entry.get("event") == "serving":
                 return str(entry["address"])
-        time.sleep(0.02)
-    raise AssertionError(f"the server is not ready (exit code {process.poll()}):\n{log.read_text()}")
+        return ""
+
+    try:
+        return until(serving, "the server's start", READY_SECONDS_MAX)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; its log:\n{log.read_text()}") from None
 
 
 class Servers:

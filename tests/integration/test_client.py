@@ -1,7 +1,6 @@
 """The Python clients against a real server."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import bandit.client
 import bandit.client.aio
 from bandit.client import BanditError, Choice, ChooseCall, RewardCall, RewardStatus, Source, Variant
+from waiting import until
 
 TIMEOUT_S = 10.0
 CONTEXT: dict[str, Any] = {"recency": 3, "channel": "Web", "mens": True, "interests": ["golf", "tea"]}
@@ -122,9 +122,12 @@ def test_a_stopped_sidecar_means_the_fallback_until_it_is_back(servers: Any) -> 
         assert (away.source, away.variant_id, away.decision_id) == ("FALLBACK", "no_email", "")
         assert client.reward(away.decision_id, 1.0) is RewardStatus.NOT_SENT
         servers.start(address)
-        give_up_s = time.monotonic() + 30
-        while (back := client.choose("spring-email", CONTEXT)).source is Source.FALLBACK:
-            assert time.monotonic() < give_up_s, "the client did not come back to its sidecar"
+
+        def reached() -> Choice | None:
+            choice = client.choose("spring-email", CONTEXT)
+            return None if choice.source is Source.FALLBACK else choice
+
+        back = until(reached, "the client's return to its sidecar")
         assert client.reward(back.decision_id, 1.0) is RewardStatus.RECORDED
 
 

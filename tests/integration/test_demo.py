@@ -5,13 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from waiting import until
 
 CUSTOMERS = 1_500
 DEADLINE_SECONDS = 60.0
@@ -19,13 +19,6 @@ DEADLINE_SECONDS = 60.0
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "bandit", "demo", *arguments]
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    give_up_s = time.monotonic() + DEADLINE_SECONDS
-    while not true():
-        assert time.monotonic() < give_up_s, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def left_running(data_dir: Path) -> list[psutil.Process]:
@@ -106,7 +99,7 @@ def test_a_stopped_run_shows_what_it_has_and_leaves_nothing_running(
         text=True,
     )
     events = data_dir / "events.db"
-    wait_until(lambda: events.exists() and counts(events).get("reward", 0) > 20, "rewards")
+    until(lambda: events.exists() and counts(events).get("reward", 0) > 20, "rewards")
     demo.send_signal(number)
     out, err = demo.communicate(timeout=DEADLINE_SECONDS)
     assert demo.returncode == 128 + number, err
@@ -124,7 +117,7 @@ def test_a_run_that_is_stopped_before_it_begins_ends_as_cleanly(tmp_path: Path) 
     demo = subprocess.Popen(
         command("--json", "--data-dir", str(data_dir)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    wait_until((data_dir / "server.log").exists, "the server's start")
+    until((data_dir / "server.log").exists, "the server's start")
     demo.send_signal(signal.SIGINT)
     out, err = demo.communicate(timeout=DEADLINE_SECONDS)
     assert demo.returncode == 128 + signal.SIGINT, err

@@ -10,8 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bandit.client import BanditClient, BanditError
 from bandit.v1 import bandit_pb2 as pb
 from bandit.v1.bandit_pb2_grpc import BanditServiceStub
+from waiting import until
 
 CALL_SECONDS_MAX = 10.0
 WAIT_SECONDS_MAX = 40.0
@@ -45,14 +45,6 @@ EXPERIMENT = """
 
 def experiments_of(*ids: str, on_log_failure: str = "baseline") -> str:
     return "experiments:" + "".join(EXPERIMENT.format(id=one, on_log_failure=on_log_failure) for one in ids)
-
-
-def until(holds: Callable[[], object], seconds_max: float = WAIT_SECONDS_MAX) -> None:
-    """Waits until something holds."""
-    give_up_s = time.monotonic() + seconds_max
-    while not holds():
-        assert time.monotonic() < give_up_s, f"not within {seconds_max} s"
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
@@ -318,7 +310,7 @@ def test_dead_children_are_back_soon_and_the_supervisor_leaks_nothing(host: Host
     for name in ("worker-0", "learner", "worker-1", "learner", "worker-0"):
         pid = host.pid(name)
         os.kill(pid, signal.SIGKILL)
-        until(lambda name=name, pid=pid: host.pid(name) not in (0, pid), BACK_SECONDS_MAX)
+        until(lambda name=name, pid=pid: host.pid(name) not in (0, pid), seconds_max=BACK_SECONDS_MAX)
     until(lambda: host.state()["processes"]["ok"] and len(list(descriptors.iterdir())) == before)
     assert all(map(alive, children_of(process.pid)))
     assert len(children_of(process.pid)) == 3
@@ -338,7 +330,7 @@ def test_the_children_of_a_killed_supervisor_end_and_another_server_takes_over_a
     process.kill()
     process.wait()
     host.ready("--workers", "2", listen=address)
-    until(lambda: not any(map(alive, children)), BACK_SECONDS_MAX)
+    until(lambda: not any(map(alive, children)), seconds_max=BACK_SECONDS_MAX)
     assert host.address == address
     with host.client() as client:
         assert client.choose("front-page", {}).decision_id
@@ -406,7 +398,7 @@ def test_a_log_that_cannot_be_written_costs_no_page_its_content_and_comes_back_b
     finally:
         for pid in everyone:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
-    until(lambda: all(host.health() == SERVING for _ in range(8)), 30)
+    until(lambda: all(host.health() == SERVING for _ in range(8)))
     until(lambda: all(component["ok"] for component in host.state().values()))
     for client in clients:
         acknowledged.append(client.choose("strict", {}).decision_id)

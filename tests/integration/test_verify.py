@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
 from bandit.client import BanditClient
 from bandit.snapshots.store import MODEL, SnapshotStore
-
-PATIENCE_SECONDS = 30.0
+from waiting import until
 
 
 def banditd(*arguments):
@@ -30,13 +28,13 @@ def play(address, rounds):
 
 def wait_for_joined(data_dir, joined):
     """Waits until the learner has published this many events."""
-    store, give_up_s = SnapshotStore(data_dir), time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up_s:
+    store = SnapshotStore(data_dir)
+
+    def learned():
         names = store.names("spring-email")
-        if names and store.read("spring-email", names[0])[1].joined >= joined:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{joined} events were not learned within {PATIENCE_SECONDS} s")
+        return names and store.read("spring-email", names[0])[1].joined >= joined
+
+    until(learned, f"learning {joined} events")
 
 
 def test_what_a_server_publishes_is_what_its_log_gives(servers, tmp_path):

@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import pytest
@@ -19,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bandit.v1 import bandit_pb2 as pb
 from bandit.v1.bandit_pb2_grpc import BanditServiceStub
+from waiting import until
 
 TIMEOUT_S = 20.0
-EVENTUALLY_S = 30.0
 COMPONENTS = {"log", "experiments", "learner", "processes"}
 SERVICES = ("", "bandit.v1.BanditService")
 
@@ -48,17 +47,7 @@ EXPERIMENTS = file_of(mail="{stage: full}", calm="{stage: paused}") + EXPERIMENT
     id="own", rollout="{stage: full}"
 ).replace("baseline: a", "").replace("[{id: a, payload: {template: plain}}, {id: b}, {id: c}]", "[]")
 
-T = TypeVar("T")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def eventually(condition: Callable[[], T | None]) -> T:
-    """What the condition says once it says something true."""
-    give_up_s = time.monotonic() + EVENTUALLY_S
-    while not (answer := condition()):
-        assert time.monotonic() < give_up_s, "it did not come to pass"
-        time.sleep(0.02)
-    return answer
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ def start(servers: Any, *flags: str) -> Watched:
         except OSError:
             return False
 
-    eventually(up)
+    until(up)
     return watched
 
 
@@ -214,7 +203,7 @@ def test_commits_and_syncs_are_timed(watched: Watched) -> None:
     before = counts()
     name = watched.choose().decision_id
     watched.stub().Reward(pb.RewardRequest(decision_id=name, value=1), timeout=TIMEOUT_S)
-    eventually(lambda: all(now > then for now, then in zip(counts(), before, strict=True)))
+    until(lambda: all(now > then for now, then in zip(counts(), before, strict=True)))
     assert watched.sample("banditd_log_up") == 1
 
 
@@ -224,9 +213,9 @@ def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> Non
         watched.stub().Reward(pb.RewardRequest(decision_id=response.decision_id, value=1), timeout=TIMEOUT_S)
         return response.source == pb.DECISION_SOURCE_LEARNED
 
-    eventually(learned)
+    until(learned)
     age = ("banditd_snapshot_age_seconds", frozenset({("experiment", "mail")}))
-    samples = eventually(lambda: seen if age in (seen := watched.samples()) else None)
+    samples = until(lambda: seen if age in (seen := watched.samples()) else None)
     assert samples[age] >= 0
     assert samples["banditd_learner_lag_seconds", frozenset()] >= 0
     assert samples["banditd_joined_events_total", frozenset({("experiment", "mail")})] >= 1
@@ -267,7 +256,7 @@ def test_counters_survive_a_killed_worker(watched: Watched) -> None:
     before, pids = total(), workers()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: all(workers()) and not set(workers()) & set(pids))
+    until(lambda: all(workers()) and not set(workers()) & set(pids))
     assert total() == before
 
     def chosen() -> bool:
@@ -276,21 +265,21 @@ def test_counters_survive_a_killed_worker(watched: Watched) -> None:
         except grpc.RpcError:
             return False
 
-    eventually(chosen)
+    until(chosen)
     assert total() == before + 1
-    eventually(lambda: watched.health()[0] == 200)
+    until(lambda: watched.health()[0] == 200)
 
 
 # Health
 
 
 def test_health_tells_every_component(watched: Watched) -> None:
-    status, body = eventually(lambda: seen if (seen := watched.health())[0] == 200 else None)
+    status, body = until(lambda: seen if (seen := watched.health())[0] == 200 else None)
     assert (status, body["ok"]) == (200, True)
     assert set(body["components"]) == COMPONENTS
     assert all(component["ok"] for component in body["components"].values())
     assert body["components"]["processes"]["address"] == watched.address
-    eventually(lambda: all(watched.serves(name) for name in (*SERVICES, *COMPONENTS)))
+    until(lambda: all(watched.serves(name) for name in (*SERVICES, *COMPONENTS)))
 
 
 def test_a_component_that_does_not_exist_is_not_found(watched: Watched) -> None:
@@ -317,7 +306,7 @@ def test_a_broken_file_is_told_and_changes_nothing_until_it_is_mended(own: Watch
     else:
         text = EXPERIMENTS.replace("stage: full", "stage: paused").replace("baseline: a", "baseline: z", 1)
         file.write_text(broken if broken != "baseline" else text)
-    eventually(lambda: not own.serves("experiments"))
+    until(lambda: not own.serves("experiments"))
     assert all(own.serves(name) for name in (*SERVICES, *(COMPONENTS - {"experiments"})))
     status, body = own.health()
     assert (status, body["ok"]) == (503, False)
@@ -328,7 +317,7 @@ def test_a_broken_file_is_told_and_changes_nothing_until_it_is_mended(own: Watch
         assert f"{file}:5:" in (own.folder / "log").read_text()
     assert own.choose().source == pb.DECISION_SOURCE_UNTRAINED
     file.write_text(EXPERIMENTS)
-    eventually(lambda: own.serves("experiments"))
+    until(lambda: own.serves("experiments"))
     assert own.health()[0] == 200
 
 
@@ -341,13 +330,13 @@ def test_a_changed_file_comes_into_force_and_a_removed_experiment_serves_the_bas
     aside = own.folder / "aside"
     aside.write_text(file_of(mail="{stage: paused}", calm="{stage: full}", late="{stage: full}"))
     aside.replace(file)
-    eventually(lambda: own.choose("mail").source == pb.DECISION_SOURCE_BASELINE)
-    eventually(lambda: own.choose("calm").source == pb.DECISION_SOURCE_UNTRAINED)
+    until(lambda: own.choose("mail").source == pb.DECISION_SOURCE_BASELINE)
+    until(lambda: own.choose("calm").source == pb.DECISION_SOURCE_UNTRAINED)
     assert own.choose("late").arm == pb.ARM_TREATMENT
     late = own.choose("late").decision_id
 
     file.write_text(file_of(mail="{stage: full}"))
-    eventually(lambda: own.choose("mail").source == pb.DECISION_SOURCE_UNTRAINED)
+    until(lambda: own.choose("mail").source == pb.DECISION_SOURCE_UNTRAINED)
     response = own.choose("late")
     assert (response.variant_id, response.propensity) == ("a", 1)
     assert (response.source, response.arm) == (pb.DECISION_SOURCE_BASELINE, pb.ARM_CONTROL)
@@ -373,7 +362,7 @@ def test_subjects_are_stored_nowhere_and_contexts_in_the_event_log_alone(servers
         watched.stub().Reward(reward, timeout=TIMEOUT_S)
         return response.source == pb.DECISION_SOURCE_LEARNED
 
-    eventually(learned)
+    until(learned)
     # What is refused, repeated or in conflict leaves no more behind.
     wrong = pb.FeatureValue(text=context)
     refused(lambda: watched.choose(subject_id=subject, context={"recency": wrong}))

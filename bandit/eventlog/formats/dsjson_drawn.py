@@ -32,7 +32,7 @@ class _InOrder(dict[int, Callable[[Mapping[int, float]], Sequence[float]]]):
 _IN_ORDER = _InOrder()
 
 
-def drawn(document: dict[str, Any], size: int) -> tuple[int, Sequence[float]]:
+def drawn(document: dict[str, Any], size: int) -> tuple[int, list[float]]:
     """(index of the served variant, distribution over the variants in the order of `c._multi`).
 
     The probabilities are those of the line, not renormalised; NaN for what it does not say. Raises BadLine.
@@ -57,7 +57,7 @@ def drawn(document: dict[str, Any], size: int) -> tuple[int, Sequence[float]]:
                 "INVALID_DISTRIBUTION", "has p without a: nothing says whose probabilities they are"
             )
         return index, _served_only(index, size, document)
-    distribution: Sequence[float] = ()
+    distribution: list[float] = []
     try:
         chosen = actions[0] - 1
         # Every line comes by here: what is wrong is looked for only where something is.
@@ -67,7 +67,7 @@ def drawn(document: dict[str, Any], size: int) -> tuple[int, Sequence[float]]:
             total = sum(probabilities)
             by_action = dict(zip(actions, probabilities, strict=True))
             if len(by_action) == size and type(sum(actions)) is int:
-                distribution = _IN_ORDER[size](by_action)
+                distribution = list(_IN_ORDER[size](by_action))
                 mended = min(distribution) < 0.0 or total > _OVER or type(total) is not float
             else:
                 mended = True
@@ -85,7 +85,6 @@ def drawn(document: dict[str, Any], size: int) -> tuple[int, Sequence[float]]:
     known = distribution[chosen]
     said = get("_label_probability", known)
     if known <= 0.0 or known > 1.0 or said != known:
-        distribution = list(distribution)
         known = distribution[chosen] = _propensity(known, _NAN)
         if not abs(_propensity(said, known) - known) <= PROPENSITY_TOLERANCE * known:
             raise BadLine("PROPENSITY_MISMATCH", "has a _label_probability that is not p[0]")

@@ -4,7 +4,7 @@
 
 The folders are hive partitions: `experiment_id` percent-encoded, so that no id can be a path, and `day`, the
 UTC day on which the event closed. Files in the order of their names, and rows in theirs, are the joined
-order.
+order. In DuckDB, `at` is a word of the language: write "at".
 
     decision_id          string              at, closing_at       timestamp[us, UTC]
     seq                  int64               version              int32

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+
+from waiting import until
 
 PLAIN = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 
@@ -115,9 +116,8 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(played, tmp_path):
         start_new_session=True,
     )
     try:
-        while not list(tmp_path.glob("kept/*.json")):
-            assert sweep.poll() is None, sweep.stderr.read()
-            time.sleep(0.01)
+        until(lambda: list(tmp_path.glob("kept/*.json")) or sweep.poll() is not None)
+        assert sweep.poll() is None, sweep.stderr.read()
         children = psutil.Process(sweep.pid).children(recursive=True)
         assert children
         os.killpg(sweep.pid, signal.SIGINT)

@@ -1,7 +1,6 @@
 """Logs under a clock that the test sets, and decisions to put into them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +172,7 @@ def plain() -> Callable[..., JoinedEvent]:
     def without(event: JoinedEvent, **changes: Any) -> JoinedEvent:
         decision = event.decision
         variants = tuple(Variant(variant.id, dict(variant.features)) for variant in decision.variants)
-        return replace(
-            event,
+        return event._replace(
             decision=decision._replace(
                 **{
                     "variants": variants,

@@ -77,7 +77,7 @@ def test_any_context_comes_back_with_its_types(context):
 
 @given(features=st.lists(FEATURES, min_size=1, max_size=3), context=FEATURES)
 def test_variants_of_the_call_come_back_with_their_features(features, context):
-    variants = [Variant(f"v{index}", each) for index, each in enumerate(features)]
+    variants = tuple(Variant(f"v{index}", each) for index, each in enumerate(features))
     share = [1.0 / len(variants)] * len(variants)
     sent = decision(
         variants=variants,

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bandit.replay.cells import Cell, Kept, log_state
 from bandit.replay.runner import Options
 from bandit.replay.sweep import Done, Stopped, cell_alpha, rank, sweep
+from bandit.replay.sweep.cells import Cell, Kept, log_state
 
 
 class Apart(Executor):

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bandit.replay import estimators, paired
-from bandit.replay.cells import Cell
+from bandit.replay import estimators
 from bandit.replay.columns import Logged, Target
 from bandit.replay.runner import Options
-from bandit.replay.sweep import Done, cell_alpha, rank
+from bandit.replay.sweep import Done, cell_alpha, paired, rank
+from bandit.replay.sweep.cells import Cell
 
 SEED = 20260101
 VARIANTS = 4

@@ -3,14 +3,14 @@
 from itertools import chain
 from typing import Final
 
-from bandit.replay import plots
 from bandit.replay.diagnostics import Diagnostic
 from bandit.replay.judging import Judgement
-from bandit.replay.page import Html, el, join, table
-from bandit.replay.plots import Interval, figure_text, percent_text
-from bandit.replay.report import VARIANTS_SHOWN, Findings
-from bandit.replay.report_words import beside, figure, word
-from bandit.replay.series import WEIGHT_LABELS
+from bandit.replay.report import plots
+from bandit.replay.report.findings import VARIANTS_SHOWN, Findings
+from bandit.replay.report.markup import Html, el, join, table
+from bandit.replay.report.plots import Interval, figure_text, percent_text
+from bandit.replay.report.series import WEIGHT_LABELS
+from bandit.replay.report.words import beside, figure, word
 
 CALIBRATION_ERRORS: Final = 3.0
 """Calibration is drawn against this many standard errors to either side."""

@@ -22,11 +22,11 @@ from typing import Final
 
 from bandit.core.experiment import Experiment
 from bandit.core.fields import id_problem
-from bandit.eventlog.bulk import BulkWriter, DuplicateRow
 from bandit.eventlog.formats.lines import BadLine, BadLines, read
 from bandit.eventlog.handles import DATABASE_NAME
-from bandit.eventlog.importing_joined import JoinedImport, synthesised
-from bandit.eventlog.spool import RUN_BYTES, Spool
+from bandit.eventlog.importing.bulk import BulkWriter, DuplicateRow
+from bandit.eventlog.importing.joined import JoinedImport, synthesised
+from bandit.eventlog.importing.spool import RUN_BYTES, Spool
 
 FORMATS: Final = ("jsonl", "dsjson", "parquet")
 IMPORTED_ID: Final = "imported"
@@ -241,7 +241,7 @@ def _written(
 
 
 def _jsonl(path: Path, aside: Path, options: Options, bad: BadLines, progress: Progress) -> Imported:
-    from bandit.eventlog.importing_jsonl import JsonlImport
+    from bandit.eventlog.importing.jsonl import JsonlImport
 
     del options  # the file brings its definitions
     with BulkWriter(aside / DATABASE_NAME, indexed=True) as writer:

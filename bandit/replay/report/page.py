@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from bandit.replay.page import Html, document, el
-from bandit.replay.report import Findings
-from bandit.replay.report_trust import trust
-from bandit.replay.report_values import by_segment, over_time, values
-from bandit.replay.report_variants import exposure_section, variants_section
-from bandit.replay.report_words import reward_text, time_text
+from bandit.replay.report.findings import Findings
+from bandit.replay.report.markup import Html, document, el
+from bandit.replay.report.trust import trust
+from bandit.replay.report.values import by_segment, over_time, values
+from bandit.replay.report.variants import exposure_section, variants_section
+from bandit.replay.report.words import reward_text, time_text
 
 
 def render(findings: Findings, version: str) -> str:

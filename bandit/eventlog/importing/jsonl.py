@@ -20,9 +20,9 @@ from bandit.core import limits
 from bandit.core.fields import id_problem
 from bandit.core.joining import closes_on_reward
 from bandit.core.records import Variant
-from bandit.eventlog.bulk import BulkWriter, KnownDecision
 from bandit.eventlog.codec import decode_decision, decode_experiment
 from bandit.eventlog.formats.lines import BadLine, OnBad
+from bandit.eventlog.importing.bulk import BulkWriter, KnownDecision
 from bandit.eventlog.log import CorruptRecord, Definition
 from bandit.log.v1 import records_pb2 as pb
 

@@ -10,16 +10,15 @@ from xml.etree import ElementTree
 import pytest
 
 from bandit.core.experiment import Experiment
-from bandit.replay import report
 from bandit.replay.diagnostics import Diagnostic, Diagnostics
 from bandit.replay.errors import BadPolicy
 from bandit.replay.estimators import Estimate
-from bandit.replay.exposure import Breakdown, Segment
 from bandit.replay.judging import Judgement
-from bandit.replay.report import Findings, Judged, collect
-from bandit.replay.report_page import render
+from bandit.replay.report import Findings, Judged, collect, default_policies, render, series
+from bandit.replay.report import findings as findings_module
+from bandit.replay.report.exposure import Breakdown, Segment
+from bandit.replay.report.series import Running, Served, Weights
 from bandit.replay.runner import Options
-from bandit.replay.series import Running, Served, Weights
 from bandit.replay.sources import open_source
 
 EVIL = "<script>alert('x')</script>"
@@ -207,9 +206,9 @@ def test_fixed_and_learning_policies_are_judged_on_the_same_rows(played):
 
 
 def test_calibration_shows_variants_by_what_was_expected_not_by_what_chance_favoured(monkeypatch, played):
-    monkeypatch.setattr(report, "VARIANTS_SHOWN", 1)
+    monkeypatch.setattr(findings_module, "VARIANTS_SHOWN", 1)
     monkeypatch.setattr(
-        report.series,
+        series,
         "served",
         lambda logged: [
             Served("a", 300, 600, 0.5, 0.3, 0.01, None),
@@ -239,7 +238,7 @@ def test_the_same_log_and_options_give_the_same_bytes(played):
 
 def test_by_default_uniform_and_the_first_variants_are_judged(define):
     many = define(variants=[{"id": f"v{n}"} for n in range(40)], baseline="v0")
-    assert report.default_policies(many) == [
+    assert default_policies(many) == [
         "uniform",
         "fixed:v0",
         "fixed:v1",
@@ -247,7 +246,7 @@ def test_by_default_uniform_and_the_first_variants_are_judged(define):
         "fixed:v3",
         "fixed:v4",
     ]
-    assert report.default_policies(
+    assert default_policies(
         Experiment.model_validate({**many.model_dump(by_alias=True), "variants": (), "baseline": ""})
     ) == ["uniform"]
 
@@ -258,10 +257,12 @@ def test_a_page_has_a_limit_of_policies(played):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: chromium")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser_the_page_never_scrolls_sideways(findings, tmp_path, width):
+@pytest.mark.parametrize(
+    ("width", "medium"), [(390, "print"), (1280, "print"), pytest.param(700, "all", id="A4 on paper")]
+)
+def test_in_a_browser_the_page_never_scrolls_sideways(findings, tmp_path, width, medium):
     page = tmp_path / "report.html"
-    page.write_text(render(findings, "0.1"))
+    page.write_text(render(findings, "0.1").replace("@media print", f"@media {medium}"))
     frame = tmp_path / "frame.html"
     # A window can't be as narrow as a phone; a frame can.
     frame.write_text(

@@ -1,4 +1,4 @@
-"""What a report holds: judgements, and the few figures that its charts show. See `report_page` for the page.
+"""What a report holds: judgements, and the few figures that its charts show. See `page` for the page.
 
 A log of millions of rows passes once for every few policies; nothing of its length is kept.
 """
@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from bandit.core.experiment import Experiment
 from bandit.policies.presets import PRESETS
-from bandit.replay import series
 from bandit.replay.errors import BadPolicy
 from bandit.replay.estimators import Estimate
-from bandit.replay.exposure import Breakdown, Watched
 from bandit.replay.judging import Judgement, estimate_json
+from bandit.replay.report import series
+from bandit.replay.report.exposure import Breakdown, Watched
+from bandit.replay.report.series import Running, Served, Weights
 from bandit.replay.runner import Evaluation, Options, Progress, evaluate, replay
-from bandit.replay.series import Running, Served, Weights
 from bandit.replay.sources import Source
 
 POLICIES_MAX: Final = 12

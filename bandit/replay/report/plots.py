@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bandit.replay.page import Html, el, join
+from bandit.replay.report.markup import Html, el, join
 
 WIDTH: Final = 360.0
 _PAD: Final = 8.0

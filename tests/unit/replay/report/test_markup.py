@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bandit.replay import page, plots
-from bandit.replay.plots import Interval, Scale
+from bandit.replay.report import markup, plots
+from bandit.replay.report.plots import Interval, Scale
 
 EVIL = "<script>alert(1)</script>&\"'\x00\ud800"
 SHOWN = "<script>alert(1)</script>&\"'\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"
@@ -17,14 +17,14 @@ def parsed(markup):
 
 
 def test_a_text_comes_out_as_it_went_in_wherever_it_stands():
-    made = page.el("p", {"title": EVIL}, EVIL, page.el("b", None, EVIL))
+    made = markup.el("p", {"title": EVIL}, EVIL, markup.el("b", None, EVIL))
     assert "<script" not in made
     found = parsed(made)
     assert found.get("title") == found.text == found[0].text == SHOWN
 
 
 def test_a_document_is_well_formed_forbids_fetches_and_has_no_script():
-    text = page.document(EVIL, page.el("main", None, EVIL))
+    text = markup.document(EVIL, markup.el("main", None, EVIL))
     doctype, _, rest = text.partition("\n")
     assert doctype == "<!DOCTYPE html>"
     root = parsed(rest)
@@ -35,16 +35,16 @@ def test_a_document_is_well_formed_forbids_fetches_and_has_no_script():
 
 
 def test_colours_are_set_for_light_dark_and_print_alike():
-    sets = re.findall(r":root \{(.*?)\}", page.STYLE, re.DOTALL)
+    sets = re.findall(r":root \{(.*?)\}", markup.STYLE, re.DOTALL)
     names = [set(re.findall(r"--[a-z]+(?=:)", block)) for block in sets]
     assert len(names) == 3
     assert names[0] == names[1] == names[2]
-    used = set(re.findall(r"var\((--[a-z]+)\)", page.STYLE)) - {"--p"}
+    used = set(re.findall(r"var\((--[a-z]+)\)", markup.STYLE)) - {"--p"}
     assert used <= names[0]
 
 
 def test_a_table_has_headers_and_a_box_to_scroll_in_by_keyboard():
-    made = parsed(page.table("Rows", ("name", "n"), [("a", "1"), (EVIL, "2")], right=("n",)))
+    made = parsed(markup.table("Rows", ("name", "n"), [("a", "1"), (EVIL, "2")], right=("n",)))
     assert (made.get("tabindex"), made.get("role"), made.get("aria-label")) == ("0", "region", "Rows")
     assert [th.get("scope") for th in made.iter("th")] == ["col", "col", "row", "row"]
     assert [td.text for td in made.iter("td")] == ["1", "2"]

@@ -11,11 +11,12 @@ from concurrent.futures import wait
 import psutil
 import pytest
 
-from bandit.replay.pool import processes
+from bandit.replay.sweep.pool import processes
+from waiting import until
 
 HOLDING = """
 import sys, time
-from bandit.replay.pool import processes
+from bandit.replay.sweep.pool import processes
 if __name__ == "__main__":
     with processes(2) as pool:
         for _ in range(4):
@@ -25,13 +26,11 @@ if __name__ == "__main__":
 """
 
 
-def gone(pids, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_work_is_done_in_other_processes():
@@ -64,19 +63,19 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, number):
     )
     try:
         parent.stdout.readline()
-        children = []
-        deadline = time.monotonic() + 20
-        while len(children) < 3 and time.monotonic() < deadline:  # two workers, and the tracker of semaphores
+
+        def started():
             children = psutil.Process(parent.pid).children(recursive=True)
-            time.sleep(0.02)
-        pids = [child.pid for child in children]
+            return children if len(children) >= 3 else None  # two workers, and the tracker of semaphores
+
+        pids = [child.pid for child in until(started, "two workers")]
         # As a terminal does: the signal of Ctrl-C reaches the whole group.
         if number == signal.SIGINT:
             os.killpg(parent.pid, number)
         else:
             parent.kill()
         _, errors = parent.communicate(timeout=20)
-        assert gone(pids)
+        until(lambda: not any(map(running, pids)), "the end of the workers")
         # One traceback is the parent's own; a worker's would be a second one.
         assert errors.count(b"Traceback") == (1 if number == signal.SIGINT else 0), errors.decode()
     finally:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bandit.eventlog import importing, importing_joined
 from bandit.eventlog.formats import dsjson, jsonl, parquet
 from bandit.eventlog.formats.dsjson import Reader
 from bandit.eventlog.formats.lines import StoppedAtBadLine
-from bandit.eventlog.importing import BadImport, Options, guess, import_log
+from bandit.eventlog.importing import BadImport, Options, files, guess, import_log
+from bandit.eventlog.importing import joined as joined_rows
 from bandit.eventlog.sqlite import SqliteEventLog
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "dsjson"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "dsjson"
 SOUND = (FIXTURES / "sound.dsjson").read_bytes().strip()
 ODD = "../odd\u00e9 id/=%"
 
@@ -387,8 +387,8 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path):
 
 
 def test_many_events_are_sorted_on_disk(tmp_path, monkeypatch, imported, joined):
-    monkeypatch.setattr(importing, "RUN_BYTES", 5_000)
-    monkeypatch.setattr(importing_joined, "BATCH", 7)
+    monkeypatch.setattr(files, "RUN_BYTES", 5_000)
+    monkeypatch.setattr(joined_rows, "BATCH", 7)
     order = list(range(200))
     random.Random(11).shuffle(order)
     lines = [line(EventId=f"e{n:03d}", Timestamp=f"2020-01-31T00:{n // 60:02d}:{n % 60:02d}Z") for n in order]

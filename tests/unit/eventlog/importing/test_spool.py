@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from bandit.eventlog.spool import Spool
+from bandit.eventlog.importing.spool import Spool
 
 
 @pytest.mark.parametrize("run_bytes", [1, 1_000, 1_000_000])

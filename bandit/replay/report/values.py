@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from bandit.replay import plots
-from bandit.replay.page import Html, el, join, table
-from bandit.replay.plots import Interval
-from bandit.replay.report import Findings, Judged
-from bandit.replay.report_words import (
+from bandit.replay.report import plots
+from bandit.replay.report.findings import Findings, Judged
+from bandit.replay.report.markup import Html, el, join, table
+from bandit.replay.report.plots import Interval
+from bandit.replay.report.words import (
     Said,
     beside,
     between,

@@ -1,9 +1,9 @@
 """Joined events from elsewhere -> the rows of a new log: decisions and their rewards, in order of time.
 
-The events are sorted by the time of their decisions on disk (`bandit.eventlog.spool`), those of the same time
-in the order in which they came. Each becomes a decision row and, if it was rewarded, a reward row of the same
-time: the source has one time a line. A tick after the last window lets every decision close. So
-`read_joined` gives them back with the same reward, distribution, variants and context.
+The events are sorted by the time of their decisions on disk (`spool`), those of the same time in the order in
+which they came. Each becomes a decision row and, if it was rewarded, a reward row of the same time: a source
+has one time a line. A tick after the last window lets every decision close. So `read_joined` gives them back
+with the same reward, distribution, variants and context.
 """
 
 import json
@@ -18,7 +18,6 @@ from bandit.core.experiment import Experiment, RewardRule
 from bandit.core.joining import closes_on_reward
 from bandit.core.records import JoinedEvent, Outcome, RewardStatus, Source, Variant
 from bandit.core.signals import Rule, admitted, rules
-from bandit.eventlog.bulk import BulkWriter
 from bandit.eventlog.codec import (
     TICK,
     encode_call_variants,
@@ -27,8 +26,9 @@ from bandit.eventlog.codec import (
     encode_reward,
 )
 from bandit.eventlog.formats.lines import BadLine, OnBad
+from bandit.eventlog.importing.bulk import BulkWriter
+from bandit.eventlog.importing.spool import Spool
 from bandit.eventlog.log import NewReward
-from bandit.eventlog.spool import Spool
 
 REWARD_METRIC: Final = "reward"
 """The primary metric of a definition that was made up."""

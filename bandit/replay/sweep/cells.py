@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from bandit.eventlog.handles import DATABASE_NAME
 from bandit.eventlog.sqlite import SqliteEventLog
-from bandit.replay import paired
 from bandit.replay.judging import estimate_json
 from bandit.replay.runner import Options, replay
 from bandit.replay.sources import open_source
+from bandit.replay.sweep import paired
 
 FORMAT: Final = 1
 """Of a kept file. Raised when what a cell computes changes its meaning."""

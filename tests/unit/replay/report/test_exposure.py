@@ -3,7 +3,7 @@
 import pytest
 
 from bandit.core.records import Arm, Decision, JoinedEvent, Outcome, Position, Source, Stage, Variant
-from bandit.replay.exposure import OTHERS, VALUES_MAX, Exposure, Watched
+from bandit.replay.report.exposure import OTHERS, VALUES_MAX, Exposure, Watched
 
 VARIANTS = (Variant("a"), Variant("b"))
 

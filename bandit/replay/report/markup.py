@@ -210,11 +210,22 @@ td.share { padding-left: 8px; padding-right: 8px; background: rgb(var(--tint) / 
     --accent: #0f5ea8; --band: #c4dbf1; --second: #a05000; --tint: 15 94 168;
     --ok: #1a7040; --warn: #8a5a00; --fail: #b3261e; --failpaper: #ffffff;
   }
-  body { font-size: 11pt; }
+  body { font-size: 10pt; }
+  h1 { font-size: 16pt; } h2 { font-size: 13pt; } h3 { font-size: 11pt; }
+  svg { max-width: 340px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  figure, tr, li { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  main, header, footer { max-width: none; padding-left: 0; padding-right: 0; }
+  section { border-width: 1px 0 0; border-radius: 0; padding: 12px 0 0; }
+  .alarm { border-width: 2px 0 0; }
+  figure, table, tr, li, p { break-inside: avoid; }
+  h2, h3, h2 + p, h3 + p, caption, thead { break-after: avoid; }
   .wide { overflow: visible; background: none; }
+  table { font-size: 8pt; }
+  th, td { padding: 3px 8px 3px 0; }
+  tbody th { min-width: 15ch; }
+  td.n, th.n, thead th { white-space: normal; }
+  thead th { overflow-wrap: anywhere; }
+  td.say { min-width: 0; }
 }
 """
 """The page's style; no part of a log stands in it."""

@@ -1,8 +1,8 @@
 """Writes a whole new log at once: every row with a time of its own, as fast as SQLite takes them.
 
 For imports only. It writes a file that nobody else knows yet, so there are no locks and no syncs until the
-end, and the indexes may be built then, all at once. The rows are those that `bandit.eventlog.writing` would
-have written: same columns, same chain.
+end, and the indexes may be built then, all at once. The rows are put together as `bandit.eventlog.writing`
+does it.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from bandit.eventlog import schema
-from bandit.eventlog.chain import START, Row, checksum
+from bandit.eventlog.chain import Rows
 
 BATCH_ROWS: Final = 2_000
 
@@ -35,18 +35,16 @@ class KnownDecision(NamedTuple):
 
 
 class BulkWriter:
-    """The rows of a new log. `seq` counts them from 1. Use `finish` at the end; without it nothing counts."""
+    """The rows of a new log. Use `finish` at the end; without it nothing counts."""
 
     def __init__(self, path: Path, *, indexed: bool) -> None:
         """Makes the file. Without `indexed`, duplicates are found only by `finish`, and rows cost much less.
 
         Raises sqlite3.Error, OSError, LogUnwritable.
         """
-        self.seq = 0
         self.at_us = 0
         self._path = path
-        self._checksum = START
-        self._rows: list[tuple[int | str | bytes | None, ...]] = []
+        self._rows = Rows()
         self._connection = schema.connect(path, create=True)
         schema.prepare(self._connection, path, create=True)
         # A file that is thrown away if anything goes wrong needs no second copy of its pages.
@@ -66,6 +64,11 @@ class BulkWriter:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    @property
+    def seq(self) -> int:
+        """The last row's."""
+        return self._rows.seq
 
     def row(
         self,
@@ -87,32 +90,17 @@ class BulkWriter:
         """
         if at_us < self.at_us:
             raise ValueError(f"{at_us} is before {self.at_us}, the time of the row before")
-        seq = self.seq = self.seq + 1
         self.at_us = at_us
-        if closes_us is not None and closes_seq is None:
-            closes_seq = seq
-        row: Row = (
-            seq,
-            kind,
-            experiment_id,
-            decision_id,
-            at_us,
-            record,
-            key,
-            subject,
-            version,
-            closes_us,
-            closes_seq,
+        seq = self._rows.add(
+            kind, experiment_id, decision_id, at_us, record, key, subject, version, closes_us, closes_seq
         )
-        self._checksum = checksum(self._checksum, row)
-        self._rows.append((*row, self._checksum))
-        if len(self._rows) >= BATCH_ROWS:
+        if len(self._rows.stored) >= BATCH_ROWS:
             self.flush()
         return seq
 
     def flush(self) -> None:
         """Brings the rows so far into the file. Raises DuplicateRow, sqlite3.Error."""
-        rows, self._rows = self._rows, []
+        rows, self._rows.stored = self._rows.stored, []
         self._connection.execute("BEGIN")
         try:
             self._connection.executemany(_INSERT, rows)

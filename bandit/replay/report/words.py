@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bandit.replay.estimators import Estimate
-from bandit.replay.page import Html, el
-from bandit.replay.report import Findings, Judged
+from bandit.replay.report.findings import Findings, Judged
+from bandit.replay.report.markup import Html, el
 
 Said = Callable[[float], str]
 """A figure as text."""

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bandit.replay import plots
-from bandit.replay.exposure import OTHERS, Breakdown
-from bandit.replay.page import Html, el, table
-from bandit.replay.plots import Interval, percent_text
-from bandit.replay.report import VARIANTS_SHOWN, Findings
-from bandit.replay.report_words import Said, beside, between, reward_words
-from bandit.replay.series import Served
+from bandit.replay.report import plots
+from bandit.replay.report.exposure import OTHERS, Breakdown
+from bandit.replay.report.findings import VARIANTS_SHOWN, Findings
+from bandit.replay.report.markup import Html, el, table
+from bandit.replay.report.plots import Interval, percent_text
+from bandit.replay.report.series import Served
+from bandit.replay.report.words import Said, beside, between, reward_words
 
 HEADER_CHARACTERS: Final = 16
 VALUE_CHARACTERS: Final = 40

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bandit.replay import grid
+from bandit.replay.sweep import grid
 
 
 def problems(text):

@@ -1,0 +1,13 @@
+"""Logs from elsewhere -> a new event log in an empty data folder: all of it or nothing.
+
+- `files`: which format a file is of, and how it becomes a log
+- `joined`, `jsonl`: the rows of a log from joined events, and from the lines of a log's own export
+- `spool`: more records than fit in memory, in order of time
+- `bulk`: rows into a new database
+"""
+
+from bandit.eventlog.importing.files import BadImport as BadImport
+from bandit.eventlog.importing.files import Imported as Imported
+from bandit.eventlog.importing.files import Options as Options
+from bandit.eventlog.importing.files import guess as guess
+from bandit.eventlog.importing.files import import_log as import_log

@@ -1,0 +1,13 @@
+"""One page about a log and some policies.
+
+- `findings`: a log in, `Findings` out; `exposure` and `series` are the few figures that its charts show
+- `page`: findings -> HTML, in sections (`values`, `trust`, `variants`) and their `words`
+- `markup`, `plots`: HTML whose texts can't become markup, and charts as SVG
+"""
+
+from bandit.replay.report.findings import Findings as Findings
+from bandit.replay.report.findings import Judged as Judged
+from bandit.replay.report.findings import collect as collect
+from bandit.replay.report.findings import default_policies as default_policies
+from bandit.replay.report.findings import learns as learns
+from bandit.replay.report.page import render as render

@@ -1,6 +1,7 @@
 """`banditd experiment`: the experiments of a data folder."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def _problems(data_dir: Path) -> list[str]:
 
 
 def _result(standing: "Standing") -> dict[str, Any]:
-    experiment = standing.definition.experiment
+    experiment, retraining, pinned = standing.definition.experiment, standing.retraining, standing.pinned
     return {
         "id": experiment.id,
         "version": standing.definition.version,
@@ -81,6 +82,9 @@ def _result(standing: "Standing") -> dict[str, Any]:
         "preset": experiment.policy.preset,
         "metric": experiment.reward.metric,
         "snapshot_id": standing.snapshot_id,
+        "oracles": standing.oracles and standing.oracles._asdict(),
+        "retraining": retraining and {**asdict(retraining), "share": retraining.share},
+        "pinned": pinned and {**asdict(pinned), "ok": not pinned.problem},
         **standing.summary.report(),
     }
 
@@ -96,6 +100,8 @@ def _show(standings: "list[Standing]", problems: list[str]) -> None:
         lines = [
             f"{found['id']}: {stage}, version {found['version']}, {found['preset']} on {found['metric']}",
             f"closed: {outcomes or 'nothing yet'}; snapshot: {found['snapshot_id'] or 'none yet'}",
+            *_serving(found["oracles"]),
+            *_changing(found),
         ]
         for line in lines:
             console.print(line, soft_wrap=True)
@@ -113,6 +119,29 @@ def _show(standings: "list[Standing]", problems: list[str]) -> None:
         console.print("no experiments yet")
     for problem in problems:
         console.print(problem, soft_wrap=True)
+
+
+def _serving(oracles: dict[str, Any] | None) -> list[str]:
+    """Which oracle serves, if there are several."""
+    if oracles is None or len(oracles["leads"]) < 2:
+        return []
+    others = [f"{name} {lead:+.1f}" for name, lead in oracles["leads"].items() if name != oracles["serving"]]
+    behind = f"standard errors better than it lately: {', '.join(others)}"
+    return [f"oracle: {oracles['serving']} serves, after {oracles['switches']:,} switches; {behind}"]
+
+
+def _changing(found: dict[str, Any]) -> list[str]:
+    """What serves, where that is not the policy in force with all that it has learned."""
+    lines = []
+    pinned = found["pinned"]
+    if retraining := found["retraining"]:
+        learned = f"{retraining['learned']:,} of {retraining['of']:,} joined events"
+        serves = "the pinned snapshot" if pinned and pinned["ok"] else "the model before"
+        lines.append(f"retraining: {learned} learned ({retraining['share']:.1%}); {serves} serves meanwhile")
+    if pinned:
+        wrong = f", which can't serve: {pinned['problem']}. The newest serves" if pinned["problem"] else ""
+        lines.append(f"pinned: {pinned['snapshot_id']}{wrong}")
+    return lines
 
 
 def _figures(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -155,8 +155,8 @@ def _lines(
 
         return (f"{line}\n" for line in dsjson.lines(events))
     from bandit.eventlog.formats import vwtext
+    from bandit.policies.scaling import Scaler
     from bandit.policies.vw.encoding import Encoder
-    from bandit.policies.vw.scaling import Scaler
 
     experiment = definitions[experiment_id]
     signals = None if experiment.signals == "open" else experiment.signals

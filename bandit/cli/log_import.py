@@ -78,7 +78,7 @@ def command(
     if experiments is not None and reward_range:
         raise typer.BadParameter("the experiment file says it already", param_hint="--reward-range")
     low_high = _range(reward_range)
-    definition = None if experiments is None else _definition(experiments, experiment_id)
+    definition = None if experiments is None else definition_of(experiments, experiment_id)
     try:
         found_format = guess(path) if from_format is None else str(from_format)
         if found_format == "jsonl" and (experiments is not None or experiment_id or reward_range):
@@ -124,7 +124,8 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _definition(path: Path, experiment_id: str) -> "Experiment":
+def definition_of(path: Path, experiment_id: str) -> "Experiment":
+    """The experiment of a file that an id names; without one, its only. Ends the command if there is none."""
     from bandit.experiment_file import load
 
     loaded = load(path)

@@ -30,6 +30,7 @@ from bandit.core.fields import (
     Range,
     RewardRange,
     RolloutStage,
+    SnapshotId,
     WindowUs,
     finite_number,
     payload_json,
@@ -168,6 +169,9 @@ class Metric(_Frozen):
 class PolicySpec(BaseModel):
     """Which policy chooses: a preset's name, the floor of exploration, and the preset's own options.
 
+    `snapshot` pins what is served to a stored snapshot, of whichever policy; without it the one that has come
+    furthest serves. It shapes no model: what is learned is the same with and without it.
+
     Options stand beside `preset` in the file; `bandit.policies.presets` checks them by name and range. Here
     they are only held to be plain values, so that a definition can be stored.
     """
@@ -176,6 +180,7 @@ class PolicySpec(BaseModel):
 
     preset: str = "squarecb"
     floor: Annotated[Number, Field(ge=0, le=1)] = 0.01
+    snapshot: SnapshotId | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,9 @@ NOT_A_NUMBER = "is not a number; write a number, without quotes"
 # C0 and C1 controls, line and paragraph separators, and halves of surrogate pairs.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+# A position and the digest of what shaped the model: bandit.snapshots.manifest.snapshot_id.
+_SNAPSHOT = re.compile("[0-9]{16,19}-[0-9]{10,19}-[0-9a-f]{8}")
+
 
 def wrong_at(message: str, *at: str | int) -> PydanticCustomError:
     """An error whose place is `at` below the field that is being validated; its context holds both."""
@@ -46,6 +49,15 @@ def _checked_id(text: str) -> str:
     problem = id_problem(text)
     if problem:
         raise ValueError(problem)
+    return text
+
+
+def _checked_snapshot(text: str) -> str:
+    if not _SNAPSHOT.fullmatch(text):
+        raise ValueError(
+            f"is {text[:60]!r}, not the id of a snapshot; write one that `banditd experiment list` shows, "
+            "such as 1795411976882421-0000015936-0c85b558, or leave it out to serve the newest"
+        )
     return text
 
 
@@ -166,6 +178,7 @@ def _payload(value: Any) -> Any:
 
 
 Identifier = Annotated[str, AfterValidator(_checked_id)]
+SnapshotId = Annotated[str, AfterValidator(_checked_snapshot)]
 Owner = Annotated[str, AfterValidator(_filled)]
 Number = Annotated[float, BeforeValidator(finite_number)]
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]

@@ -93,15 +93,21 @@ def counts(connection: sqlite3.Connection, after_seq: int, up_to_seq: int) -> li
     ).fetchall()
 
 
-def open_decisions(
-    connection: sqlite3.Connection, experiment_id: str, after: Position, entries: int
+def count_closings(
+    connection: sqlite3.Connection, experiment_id: str, after: Position, before_us: int, entries: int
 ) -> tuple[int, Position | None]:
-    """How many of the next entries of the joined order are events, and the last entry; None at the end."""
+    """How many of the next entries of the joined order are events, and the last entry; None at the end.
+
+    Only those that close before `before_us` are looked at.
+    """
     rows = connection.execute(
-        f"SELECT e.closes_us, e.closes_seq, e.seq <> e.closes_seq OR NOT EXISTS ("  # noqa: S608
+        "SELECT e.closes_us, e.closes_seq, e.seq <> e.closes_seq OR NOT EXISTS ("
         "SELECT 1 FROM events AS d JOIN events AS r ON r.kind = 'reward' AND r.decision_id = d.decision_id "
-        f"WHERE d.seq = e.closes_seq AND r.closes_us IS NOT NULL) FROM ({_UNREAD}) AS e",
-        (experiment_id, *after, entries),
+        "WHERE d.seq = e.closes_seq AND r.closes_us IS NOT NULL) FROM ("
+        "SELECT seq, closes_us, closes_seq FROM events INDEXED BY events_closing "
+        "WHERE experiment_id = ? AND (closes_us, closes_seq) > (?, ?) AND closes_us < ? "
+        "ORDER BY closes_us, closes_seq LIMIT ?) AS e",
+        (experiment_id, *after, before_us, entries),
     ).fetchall()
     return sum(row[2] for row in rows), Position(*rows[-1][:2]) if rows else None
 

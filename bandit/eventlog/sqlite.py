@@ -41,6 +41,7 @@ RESTART_CHECKPOINT_BYTES = 256 * 1024 * 1024
 
 _SCAN_ROWS = 50_000
 _SEARCH_ENTRIES = 1_000
+_NEVER_US = 2**63 - 1
 
 _T = TypeVar("_T")
 
@@ -228,16 +229,20 @@ class SqliteEventLog:
         after: Position | None = Position(now_us, -1)
         total = 0
         while after is not None:
-            count, after = self._read(
-                partial(
-                    reading.open_decisions,
-                    experiment_id=experiment_id,
-                    after=after,
-                    entries=_SEARCH_ENTRIES,
-                )
-            )
+            count, after = self.count_closings(experiment_id, after, _NEVER_US, _SEARCH_ENTRIES)
             total += count
         return total
+
+    def count_closings(
+        self, experiment_id: str, after: Position, before_us: int, entries: int
+    ) -> tuple[int, Position | None]:
+        """How many of the next `entries` of the joined order that close before `before_us` are events.
+
+        Also answers with the last entry; None if there is none.
+        """
+        return self._read(
+            lambda connection: reading.count_closings(connection, experiment_id, after, before_us, entries)
+        )
 
     def closings(self, experiment_id: str, after: Position, before_us: int, limit: int) -> list[Closing]:
         """The entries of the joined order after `after` and before `before_us`; empty only at its end."""

@@ -11,7 +11,6 @@ from bandit.core.records import ORIGIN, JoinedEvent, Position
 from bandit.learning.summary import Summary
 from bandit.policies.model import IncompatibleModel, Learner, ModelSpec, load_learner, new_learner
 from bandit.snapshots.manifest import Manifest, snapshot_id
-from bandit.snapshots.store import MODEL
 
 
 class ModelFold:
@@ -41,7 +40,7 @@ class ModelFold:
             summary = Summary(manifest.summary)
         except ValueError as error:
             raise IncompatibleModel(str(error)) from error
-        learner = load_learner(spec, folder / MODEL, dict(manifest.state)) if spec.learns else None
+        learner = load_learner(spec, folder, dict(manifest.state)) if spec.learns else None
         return cls(spec, learner, summary, manifest.position, manifest.snapshot_id)
 
     def take(self, events: Iterable[JoinedEvent]) -> None:
@@ -70,11 +69,11 @@ class ModelFold:
             parent=self._parent,
         )
 
-    def save(self, path: Path) -> None:
-        """Writes the model file. Raises ValueError for a policy without a model."""
+    def save(self, folder: Path) -> None:
+        """Writes the model's files. Raises ValueError for a policy without a model."""
         if self._learner is None:
             raise ValueError("this policy has no model")
-        self._learner.save(path)
+        self._learner.save(folder)
 
     @property
     def learns(self) -> bool:

@@ -1,6 +1,9 @@
 """Tails the log, joins, learns and publishes: the learner without its process.
 
 It has no thread and no sleep: `step` does what is due and returns; the caller waits.
+
+An experiment that is far behind, as after a change of its policy, is learned a batch a step, in turn with
+others that are, so that those that are up to date stay so; and it publishes rarely.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ from bandit.core.records import ORIGIN, Position
 from bandit.eventlog.joined import next_due_us, read_joined
 from bandit.eventlog.log import Tick
 from bandit.eventlog.sqlite import SqliteEventLog
+from bandit.learning.backlog import Backlog
 from bandit.learning.fold import ModelFold
 from bandit.policies.model import IncompatibleModel, ModelSpec, vw_version
 from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
@@ -24,6 +28,12 @@ PUBLISH_EVERY_US: Final = 300_000
 
 REST_AFTER_US: Final = 10_000_000
 """Progress without anything learned (unrewarded events) is published this often; recovery stays short."""
+
+FAR_BEHIND_US: Final = 5_000_000
+"""An experiment is far behind while log time has passed its oldest due event by more than this."""
+
+PUBLISH_FAR_BEHIND_EVERY_US: Final = 5_000_000
+"""What is far behind is published for a crash's sake, not to serve: so much is learned again at most."""
 
 TICK_EVERY_US: Final = 200_000
 BATCH_EVENTS: Final = 500
@@ -39,6 +49,9 @@ class Watch(Protocol):
     def lag_us(self, lag_us: int) -> None:
         """The oldest event that is due has waited this long."""
 
+    def behind(self, experiment_id: str, events: int) -> None:
+        """So many joined events are due and not yet learned, at least."""
+
     def published(self, experiment_id: str) -> None:
         """A snapshot was published."""
 
@@ -50,10 +63,20 @@ class _Track:
     spec: ModelSpec
     position: Position
     due_us: int | None
+    backlog: Backlog
     fold: ModelFold | None = None
     published_at_us: int = 0
     published_position: Position = ORIGIN
     used: int = 0
+    serving: str = ""
+
+    def due(self, at_us: int) -> bool:
+        """Whether there is something to learn."""
+        return self.due_us is not None and self.due_us < at_us
+
+    def far_behind(self, at_us: int) -> bool:
+        """Whether that has waited so long that it may as well wait for its turn."""
+        return self.due_us is not None and self.due_us < at_us - FAR_BEHIND_US
 
 
 class Trainer:
@@ -86,13 +109,16 @@ class Trainer:
         for experiment_id in touched & self._tracks.keys():
             track = self._tracks[experiment_id]
             track.due_us = next_due_us(self._log, experiment_id, track.position)
-        more = False
+        far = [track for track in self._tracks.values() if track.far_behind(at_us)]
+        # The one that was learned longest ago; of several that never were, the first.
+        turn = min(far, key=lambda track: track.used, default=None)
+        more = len(far) > 1
         for experiment_id, track in self._tracks.items():
             if stopping():
                 return False
-            if track.due_us is not None and track.due_us < at_us:
+            if track is turn or (track.due(at_us) and not track.far_behind(at_us)):
                 more = self._learn(experiment_id, track, at_us) or more
-            self._publish_if_due(experiment_id, track)
+            self._publish_if_due(experiment_id, track, at_us)
         self._report_lag()
         self._tick_if_due(at_us)
         self._unload()
@@ -105,20 +131,28 @@ class Trainer:
 
     def _take_definitions(self) -> None:
         for definition in self._log.definitions(self._definitions_seq):
-            self._definitions_seq = definition.seq
             experiment_id = definition.experiment.id
+            self._store.pin(experiment_id, definition.experiment.policy.snapshot)
             spec = ModelSpec.of(definition.experiment)
             track = self._tracks.get(experiment_id)
-            if track is not None and track.spec == spec:
-                continue
-            if track is not None and track.fold is not None:
-                track.fold.close()
-            # A changed policy is learned from the log anew. Its snapshots stand behind the old policy's until
-            # it has caught up, and the server takes the one that has come furthest.
-            newest = next(self._usable(experiment_id, spec), None)
-            position = newest[1].position if newest is not None else ORIGIN
-            due_us = next_due_us(self._log, experiment_id, position)
-            self._tracks[experiment_id] = _Track(spec, position, due_us, published_position=position)
+            if track is None or track.spec != spec:
+                if track is not None:
+                    # The old policy serves until the new one has caught up: with all that it has learned.
+                    self._put_away(experiment_id, track)
+                self._tracks[experiment_id] = self._track(experiment_id, spec)
+            # Only now, so that a definition that the disk came in the way of is taken again.
+            self._definitions_seq = definition.seq
+
+    def _track(self, experiment_id: str, spec: ModelSpec) -> _Track:
+        """A changed policy goes on from its own snapshot if it has one, else from the log's beginning.
+
+        Its snapshots stand behind the old policy's until it has caught up, and the server takes the one that
+        has come furthest.
+        """
+        newest = next(self._usable(experiment_id, spec), None)
+        position = newest[1].position if newest is not None else ORIGIN
+        due_us = next_due_us(self._log, experiment_id, position)
+        return _Track(spec, position, due_us, Backlog(position), published_position=position)
 
     def _usable(self, experiment_id: str, spec: ModelSpec) -> Iterator[tuple[Path, Manifest]]:
         """The snapshots of this spec that can be resumed from, newest first; damaged ones are discarded."""
@@ -155,7 +189,9 @@ class Trainer:
                     self._discard(experiment_id, folder.name, error)
             else:
                 track.fold = ModelFold.start(track.spec)
-            track.position = track.fold.position
+            if track.position != track.fold.position:
+                track.position = track.fold.position
+                track.backlog = Backlog(track.position)
         return track.fold
 
     def _learn(self, experiment_id: str, track: _Track, at_us: int) -> bool:
@@ -165,14 +201,21 @@ class Trainer:
         fold.take(events)
         track.position = fold.position
         track.due_us = next_due_us(self._log, experiment_id, track.position)
+        track.backlog.learned(len(events), track.position)
+        more = track.due(at_us)
+        if more:
+            track.backlog.count(self._log, experiment_id, at_us)
         self._watch.learned(experiment_id, len(events))
-        return track.due_us is not None and track.due_us < at_us
+        self._watch.behind(experiment_id, track.backlog.events)
+        return more
 
-    def _publish_if_due(self, experiment_id: str, track: _Track) -> None:
+    def _publish_if_due(self, experiment_id: str, track: _Track, at_us: int) -> None:
         fold = track.fold
         if fold is None or track.position == track.published_position:
             return
         every_us = PUBLISH_EVERY_US if fold.learned or not fold.learns else REST_AFTER_US
+        if track.far_behind(at_us):
+            every_us = max(every_us, PUBLISH_FAR_BEHIND_EVERY_US)
         # A clock that was set back must not stop publishing.
         if not 0 <= self._clock_us() - track.published_at_us < every_us:
             self._publish(experiment_id, track, fold)
@@ -180,9 +223,17 @@ class Trainer:
     def _publish(self, experiment_id: str, track: _Track, fold: ModelFold) -> None:
         # A snapshot must never outrun the durable log.
         self._log.sync()
+        # It may be this publication that prunes what was pinned a moment ago.
+        for definition in self._log.definitions(self._definitions_seq):
+            self._store.pin(definition.experiment.id, definition.experiment.policy.snapshot)
         manifest = fold.manifest(experiment_id, vw_version())
         self._store.publish(manifest, fold.save if fold.learns else None)
         fold.published(manifest.snapshot_id)
+        if fold.learner is not None and fold.learner.standing.serving != track.serving:
+            before, track.serving = track.serving, fold.learner.standing.serving
+            self._logger.info(
+                "oracle serves", experiment_id=experiment_id, oracle=track.serving, before=before or None
+            )
         track.published_at_us = self._clock_us()
         track.published_position = track.position
         self._watch.published(experiment_id)

@@ -21,7 +21,7 @@ from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.fold import ModelFold
 from bandit.policies.model import Learner, ModelSpec
 from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
-from bandit.snapshots.store import MODEL, SnapshotStore
+from bandit.snapshots.store import SnapshotStore, model_files
 
 PROBES: Final = 20
 """Predictions are compared on this many of the last joined contexts before a snapshot's position."""
@@ -158,7 +158,8 @@ def _copy(store: SnapshotStore, experiment_id: str, name: str, folder: Path) -> 
         raise DamagedSnapshot("the manifest's spec is not the one in its name")
     folder.mkdir(exist_ok=True)
     if manifest.model_sha256:
-        shutil.copyfile(source / MODEL, folder / MODEL)
+        for file in model_files(source):
+            shutil.copyfile(file, folder / file.name)
     return manifest
 
 

@@ -193,6 +193,7 @@ class FolderJournal:
         if not isinstance(result, Definition):
             raise TypeError(f"the log answered a definition with {type(result).__name__}")
         self._experiment = experiment
+        self._store.pin(experiment.id, experiment.policy.snapshot)
         return self._log.definition(experiment.id, result.version)
 
     def decision(self, decision: Decision, digest: bytes, stamp_us: int) -> StoredDecision | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bandit.core.records import Features, Variant
 from bandit.policies.model_spec import ModelSpec
+from bandit.policies.oracle import Predicted
 from bandit.policies.preset import Preset
 from bandit.policies.presets import PRESETS
 
@@ -31,7 +32,8 @@ class ConstantPolicy:
             if index is not None:
                 rewards[index] = 1.0
                 break
-        return self._preset.explore(rewards, 0, self._options)
+        predicted = Predicted(rewards, [0.0] * len(variants), 1.0)
+        return self._preset.explore(predicted, 0, self._options)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -8,11 +8,12 @@ share is 0.05: 0.1 brought less on e-mail visits (.171 against .175) and on hand
 from collections.abc import Mapping, Sequence
 
 from bandit.core import exploration
+from bandit.policies.oracle import Predicted
 from bandit.policies.preset import ORACLE_OPTIONS, Option, Preset
 
 
-def _explore(rewards: Sequence[float], events: int, options: Mapping[str, float]) -> Sequence[float]:
-    return exploration.epsilon_greedy(rewards, options["epsilon"])
+def _explore(predicted: Predicted, events: int, options: Mapping[str, float]) -> Sequence[float]:
+    return exploration.epsilon_greedy(predicted.rewards, options["epsilon"])
 
 
 PRESET = Preset(

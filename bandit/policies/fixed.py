@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from bandit.core.distribution import one_hot
+from bandit.policies.oracle import Predicted
 from bandit.policies.preset import Preset
 
 
-def _explore(rewards: Sequence[float], events: int, options: Mapping[str, float]) -> Sequence[float]:
+def _explore(predicted: Predicted, events: int, options: Mapping[str, float]) -> Sequence[float]:
+    rewards = predicted.rewards
     return one_hot(rewards.index(max(rewards)), len(rewards))
 
 

@@ -11,10 +11,9 @@ from bandit.core.choose import Policy
 from bandit.core.records import Features, JoinedEvent, Variant
 from bandit.policies.constant import untrained_policy
 from bandit.policies.errors import IncompatibleModel
+from bandit.policies.learner import OraclePolicy, OraclesLearner, standing_of
 from bandit.policies.model_spec import ModelSpec
-from bandit.policies.vw.learner import VwLearner
-from bandit.policies.vw.oracle import Oracle
-from bandit.policies.vw.policy import VwPolicy
+from bandit.policies.oracle import Standing
 from bandit.policies.vw.workspace import vw_version
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "load_learner",
     "load_policy",
     "new_learner",
+    "standing_of",
     "untrained_policy",
     "vw_version",
 ]
@@ -53,6 +53,11 @@ class Learner(Protocol):
         """A policy on the live model."""
         ...
 
+    @property
+    def standing(self) -> Standing:
+        """Which oracle is served, and how the others do beside it."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """What must be kept beside the model file; JSON keeps it exactly."""
         ...
@@ -72,17 +77,17 @@ class Learner(Protocol):
 
 def new_learner(spec: ModelSpec) -> Learner:
     """A learner that has seen nothing. Raises ValueError for a preset that doesn't learn."""
-    return VwLearner(_learning(spec))
+    return OraclesLearner(_learning(spec))
 
 
-def load_learner(spec: ModelSpec, model_path: Path, state: dict[str, Any]) -> Learner:
+def load_learner(spec: ModelSpec, folder: Path, state: dict[str, Any]) -> Learner:
     """The learner that `save` and `state` left. Raises IncompatibleModel, OSError, ValueError as above."""
-    return VwLearner(_learning(spec), model_path, state)
+    return OraclesLearner(_learning(spec), folder, state)
 
 
-def load_policy(spec: ModelSpec, model_path: Path, state: dict[str, Any], snapshot_id: str) -> ClosablePolicy:
+def load_policy(spec: ModelSpec, folder: Path, state: dict[str, Any], snapshot_id: str) -> ClosablePolicy:
     """A policy on a stored model. Raises IncompatibleModel, OSError, ValueError as above."""
-    return VwPolicy(spec, Oracle(_learning(spec), model_path, state), snapshot_id, owns_oracle=True)
+    return OraclePolicy(spec, OraclesLearner(_learning(spec), folder, state), snapshot_id, owns_learner=True)
 
 
 def _learning(spec: ModelSpec) -> ModelSpec:

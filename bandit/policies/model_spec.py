@@ -12,7 +12,7 @@ from bandit.core.experiment import Experiment, Signal
 from bandit.policies.errors import IncompatibleModel
 from bandit.policies.presets import PRESETS, resolve
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """How events become text for the model. Raised with any change to it, so that models are learned anew."""
 
 
@@ -28,6 +28,7 @@ class ModelSpec:
 
     preset: str
     options: Mapping[str, float]
+    oracle: str
     vw_args: str
     signals: Mapping[str, Signal] | None
     reward_range: tuple[float, float]
@@ -43,6 +44,7 @@ class ModelSpec:
         return cls(
             preset=policy.preset.name,
             options=policy.options,
+            oracle=policy.oracle,
             vw_args=policy.vw_args,
             signals=signals,
             reward_range=experiment.reward.range if learns else (0.0, 1.0),
@@ -71,6 +73,7 @@ class ModelSpec:
             "format": FORMAT,
             "preset": self.preset,
             "options": dict(self.options),
+            "oracle": self.oracle,
             "vw_args": self.vw_args,
             "signals": signals,
             "reward_range": list(self.reward_range),
@@ -93,6 +96,7 @@ class ModelSpec:
             return cls(
                 preset=body["preset"],
                 options=dict(body["options"]),
+                oracle=body["oracle"],
                 vw_args=body["vw_args"],
                 signals=None
                 if signals is None

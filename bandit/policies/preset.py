@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-Explore = Callable[[Sequence[float], int, Mapping[str, float]], Sequence[float]]
-"""Predicted rewards (unit scale, at least one), treatment-arm events learned, options -> a distribution."""
+from bandit.policies.oracle import Predicted
+
+Explore = Callable[[Predicted, int, Mapping[str, float]], Sequence[float]]
+"""What is predicted of at least one variant, treatment-arm events learned, options -> a distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,10 @@ class Preset:
 ORACLE_OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "learning_rate": Option(
-            0.2,
+            0.5,
             1e-4,
             10.0,
-            "How far one event moves the regression. Higher forgets faster, lower averages longer.",
+            "How far one event moves Vowpal Wabbit's regression. Higher forgets faster, lower averages more.",
         ),
         "bits": Option(
             18, 10, 24, "The model has 2 ** bits weights; 16 bytes each once touched.", whole=True

@@ -17,18 +17,28 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 VW = "vw"
 """The option that takes Vowpal Wabbit arguments as text."""
 
+ORACLE = "oracle"
+"""The option that says what predicts: AUTO, or PLAIN."""
+
+AUTO = "auto"
+"""Several oracles side by side, of which the one with the best evidence is served."""
+
+PLAIN = "vw"
+"""One Vowpal Wabbit regression alone: less to learn, and what `vw` arguments are for."""
+
 Problem = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPolicy:
     """A policy section with its defaults filled in. `vw_args` is canonical: equal meanings give equal
-    text.
+    text. `oracle` is AUTO or PLAIN, empty for a preset that doesn't learn.
     """
 
     preset: Preset
     options: Mapping[str, float]
     variant_id: str
+    oracle: str
     vw_args: str
 
 
@@ -48,13 +58,15 @@ def resolve(spec: PolicySpec) -> ResolvedPolicy:
     name, rest = _split(spec.preset)
     preset = PRESETS[name]
     written = dict(spec.options)
-    vw_rate, vw_args = vw_options.canonical(written.pop(VW, ""))
     if rest and not preset.names_variant:
         written |= _pairs(rest)
+    vw = written.pop(VW, None)
+    oracle = str(written.pop(ORACLE, AUTO if vw is None else PLAIN)) if preset.learns else ""
+    vw_rate, vw_args = vw_options.canonical("" if vw is None else vw)
     if vw_rate is not None:
         written["learning_rate"] = vw_rate
     options = {key: float(written.get(key, option.default)) for key, option in preset.options.items()}
-    return ResolvedPolicy(preset, options, rest if preset.names_variant else "", vw_args)
+    return ResolvedPolicy(preset, options, rest if preset.names_variant else "", oracle, vw_args)
 
 
 def _problems(spec: PolicySpec, variant_ids: Sequence[str]) -> Iterator[Problem]:
@@ -65,6 +77,7 @@ def _problems(spec: PolicySpec, variant_ids: Sequence[str]) -> Iterator[Problem]
         return
     beside = dict(spec.options)
     vw = beside.pop(VW, None)
+    oracle = beside.pop(ORACLE, None)
     inside: dict[str, float | str] = {}
     if preset.names_variant:
         if not rest:
@@ -78,6 +91,12 @@ def _problems(spec: PolicySpec, variant_ids: Sequence[str]) -> Iterator[Problem]
         if len(inside) != rest.count(",") + 1 or len(inside) != rest.count("="):
             yield "policy.preset", f"is {spec.preset!r}; write {name}:option=number,option=number, each once"
             return
+    if ORACLE in inside:
+        if oracle is not None:
+            yield "policy.oracle", f"stands in the preset {spec.preset!r} too; keep one of them"
+        oracle = inside.pop(ORACLE)
+    if oracle is not None:
+        yield from _oracle_problems(preset, oracle, vw)
     for key, value in beside.items():
         if key in inside:
             yield f"policy.{key}", f"stands in the preset {spec.preset!r} too; keep one of them"
@@ -91,13 +110,22 @@ def _problems(spec: PolicySpec, variant_ids: Sequence[str]) -> Iterator[Problem]
 def _option_problems(preset: Preset, key: str, value: object, field: str) -> Iterator[Problem]:
     option = preset.options.get(key)
     if option is None:
-        known = ", ".join([*preset.options, *([VW] if preset.learns else [])])
+        known = ", ".join([*preset.options, *([ORACLE, VW] if preset.learns else [])])
         right = f"its options are {known}" if known else "it has none: leave it out"
         yield field, f"{key!r} is not an option of {preset.name}; {right}"
     elif not _fits(option, value):
         kind = "a whole number" if option.whole else "a number"
         shown = value if isinstance(value, int | float) else repr(value)
         yield field, f"{key} is {shown}; use {kind} from {option.low:g} to {option.high:g}"
+
+
+def _oracle_problems(preset: Preset, oracle: object, vw: object) -> Iterator[Problem]:
+    if not preset.learns:
+        yield "policy.oracle", f"is for presets that learn; {preset.name} does not: leave it out"
+    elif oracle not in (AUTO, PLAIN):
+        yield "policy.oracle", f"is {oracle!r}; use {AUTO} or {PLAIN}"
+    elif oracle == AUTO and vw is not None:
+        yield "policy.oracle", f"is {AUTO}, and `vw` arguments are for {PLAIN}; keep one of them"
 
 
 def _vw_problems(preset: Preset, text: object, written: set[str]) -> Iterator[Problem]:

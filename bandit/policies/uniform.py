@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from bandit.policies.oracle import Predicted
 from bandit.policies.preset import Preset
 
 
-def _explore(rewards: Sequence[float], events: int, options: Mapping[str, float]) -> Sequence[float]:
-    return [1.0 / len(rewards)] * len(rewards)
+def _explore(predicted: Predicted, events: int, options: Mapping[str, float]) -> Sequence[float]:
+    return [1.0 / len(predicted.rewards)] * len(predicted.rewards)
 
 
 PRESET = Preset(name="uniform", explore=_explore, learns=False)

@@ -3,7 +3,8 @@
 Each decision names the snapshot that it was made with, and a snapshot's id the position of its fold. So the
 decisions are taken in the order of their snapshots; the fold is brought to each one's position; and the
 decision is made again by the function that made it, `bandit.core.choose.choose`, with the definition, salt
-and ids that the log holds. Equal means the same floats.
+and ids that the log holds. Equal means the same floats. Decisions of an imported version were made elsewhere,
+so they are learned from but not made again, where the log went on with a version of its own.
 """
 
 from collections import deque
@@ -110,7 +111,13 @@ class _Replay:
         digest_of = {
             version: ModelSpec.of(one.experiment).digest for version, one in self._definitions.items()
         }
+        imported = {version for version, one in self._definitions.items() if one.imported_from}
+        if len(imported) == len(self._definitions):
+            # Imported and nothing else: there is no live run unless the ids say that it was one of ours.
+            imported.clear()
         for seq, decision in self._decisions(0):
+            if decision.version in imported:
+                continue
             name = decision.snapshot_id
             local = name.removeprefix("local-")
             if not name:

@@ -12,7 +12,6 @@ from bandit.replay.errors import BadLog, BadPolicy
 from bandit.replay.policies import with_policy
 from bandit.replay.sources import Source
 from bandit.snapshots.manifest import DamagedSnapshot
-from bandit.snapshots.store import MODEL
 
 
 class Frozen:
@@ -123,7 +122,7 @@ def snapshot_policy(name: str, experiment: Experiment, source: Source, snapshot_
         folder, manifest = source.store.read(experiment.id, snapshot_id)
         spec = ModelSpec.from_json(manifest.spec)
         policy = (
-            load_policy(spec, folder / MODEL, dict(manifest.state), snapshot_id)
+            load_policy(spec, folder, dict(manifest.state), snapshot_id)
             if spec.learns
             else untrained_policy(spec)
         )

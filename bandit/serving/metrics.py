@@ -123,6 +123,13 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._behind = Gauge(
+            "banditd_learner_behind_events",
+            "Joined events that are due and not yet learned; at least, while many are being counted.",
+            ["experiment"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._snapshot_age = Gauge(
             "banditd_snapshot_age_seconds",
             "Seconds from the last event in the snapshot that serves to now.",
@@ -202,6 +209,10 @@ class Metrics:
     def lag_us(self, lag_us: int) -> None:
         """How far the learner is behind."""
         self._lag.set(lag_us / 1e6)
+
+    def behind(self, experiment_id: str, events: int) -> None:
+        """How many joined events the learner has still to take."""
+        self._behind.labels(experiment_id).set(events)
 
     def snapshot_age(self, experiment_id: str, seconds: float) -> None:
         """How old what is learned is, where it serves."""

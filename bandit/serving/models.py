@@ -1,6 +1,8 @@
 """The policies that this process chooses with: loaded when first used, swapped for newer ones.
 
-The least recently used ones are unloaded.
+The least recently used ones are unloaded. What serves is the snapshot that the definition pins, if it can;
+else the one that has come furthest, of whichever policy: so a changed one is learned beside the old, which
+serves until then.
 """
 
 from collections import OrderedDict
@@ -10,14 +12,13 @@ from typing import Final
 import structlog
 
 from bandit.core.choose import Policy, View
-from bandit.core.distribution import BrokenDistribution, normalised
-from bandit.core.records import Position, Variant
-from bandit.policies.model import IncompatibleModel, ModelSpec, load_policy, untrained_policy
-from bandit.snapshots.manifest import DamagedSnapshot, spec_of
-from bandit.snapshots.store import MODEL, SnapshotStore
+from bandit.core.records import Position
+from bandit.learning.trial import NoModel, Unservable, tried
+from bandit.policies.model import ModelSpec, untrained_policy
+from bandit.snapshots.manifest import spec_of
+from bandit.snapshots.store import SnapshotStore
 
 POLICIES_IN_MEMORY: Final = 256
-_PROBE: Final = (Variant("probe"),)
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Models:
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._generation = store.generation()
         self._refused: set[str] = set()
+        self._unpinned: dict[str, tuple[str, str]] = {}
         self._logger = structlog.get_logger("models")
 
     def policy(self, view: View) -> Policy:
@@ -82,8 +84,13 @@ class Models:
         return loaded.position if loaded is not None else None
 
     def _load(self, view: View, current: _Loaded | None) -> _Loaded:
-        """The best that can be served: the snapshot that has come furthest, else an untrained policy."""
+        """The best that can be served: the pinned snapshot, else the one that has come furthest, else an
+        untrained policy.
+        """
         spec = ModelSpec.of(view.experiment)
+        pinned = self._pinned(view, spec, current)
+        if pinned is not None:
+            return pinned
         if spec.learns:
             for name in self._candidates(view.experiment.id, spec):
                 if current is not None and current.policy.snapshot_id == name:
@@ -91,9 +98,35 @@ class Models:
                 loaded = self._tried(view, spec, name)
                 if loaded is not None:
                     return loaded
-        if current is not None and current.spec == spec:
+        # A preset that doesn't learn serves a snapshot only while one is pinned.
+        if current is not None and current.spec == spec and (spec.learns or not current.policy.snapshot_id):
             return current
         return _Loaded(untrained_policy(spec), spec, None)
+
+    def _pinned(self, view: View, spec: ModelSpec, current: _Loaded | None) -> _Loaded | None:
+        """The snapshot that the definition pins; None, and logged once, if it can't serve."""
+        experiment_id, name = view.experiment.id, view.experiment.policy.snapshot
+        if name is None:
+            self._unpinned.pop(experiment_id, None)
+            return None
+        if current is not None and current.policy.snapshot_id == name:
+            return current
+        try:
+            policy, manifest = tried(self._store, experiment_id, name, view.catalogue)
+        except Unservable as error:
+            # Not refused for good: a pinned snapshot may be put back. It is tried with each publication.
+            if self._unpinned.get(experiment_id) != (name, str(error)):
+                self._unpinned[experiment_id] = name, str(error)
+                self._logger.error(
+                    "pinned snapshot can't serve; serving as if none were pinned. Pin one that `banditd "
+                    "experiment list` shows, or take policy.snapshot out of the definition",
+                    experiment_id=experiment_id,
+                    snapshot_id=name,
+                    reason=str(error),
+                )
+            return None
+        self._unpinned.pop(experiment_id, None)
+        return _Loaded(policy, spec, manifest.position)
 
     def _candidates(self, experiment_id: str, spec: ModelSpec) -> list[str]:
         """Furthest first; at the same position the policy in force comes before the one that it replaces."""
@@ -106,18 +139,16 @@ class Models:
         """A snapshot once it has predicted soundly on a probe; None, and logged, if it can't."""
         experiment_id = view.experiment.id
         try:
-            folder, manifest = self._store.read(experiment_id, name)
-            trained = ModelSpec.from_json(manifest.spec)
-            policy = load_policy(trained, folder / MODEL, dict(manifest.state), name)
-            probe = view.catalogue or _PROBE
-            normalised(policy.distribution({}, probe), len(probe))
+            policy, manifest = tried(self._store, experiment_id, name, view.catalogue)
             return _Loaded(policy, spec, manifest.position)
-        except (DamagedSnapshot, IncompatibleModel, BrokenDistribution, OSError) as error:
+        except NoModel:
+            self._refused.add(name)
+        except Unservable as error:
             self._refused.add(name)
             self._logger.error(
                 "snapshot refused", experiment_id=experiment_id, snapshot_id=name, reason=str(error)
             )
-            return None
+        return None
 
 
 def _close(policy: Policy) -> None:

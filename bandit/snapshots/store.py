@@ -1,4 +1,4 @@
-"""Snapshots on disk: DATA_DIR/snapshots/e-EXPERIMENT/SNAPSHOT_ID/{model.vw, manifest.json}.
+"""Snapshots on disk: DATA_DIR/snapshots/e-EXPERIMENT/SNAPSHOT_ID/{model.vw, …, manifest.json}.
 
 A snapshot is written into a folder aside, synced, and renamed once; readers see all of it or nothing.
 """
@@ -29,9 +29,19 @@ class SnapshotStore:
         """`keep` (at least 1) is how many snapshots an experiment keeps."""
         self._root = data_dir / "snapshots"
         self._keep = keep
+        self._pinned: dict[Path, str] = {}
+
+    def pin(self, experiment_id: str, name: str | None) -> None:
+        """Names the one snapshot that pruning leaves alone, however old; None if there is none."""
+        home = self._home(experiment_id)
+        if name is None:
+            self._pinned.pop(home, None)
+        else:
+            self._pinned[home] = name
 
     def publish(self, manifest: Manifest, write_model: Callable[[Path], None] | None) -> Manifest:
-        """Stores a snapshot and prunes old ones. `write_model` writes the model file to the path it is given.
+        """Stores a snapshot and prunes old ones. `write_model` writes the model's files into the folder that
+        it is given.
 
         Returns the manifest with the model's sum filled in. Raises OSError.
         """
@@ -41,9 +51,10 @@ class SnapshotStore:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         if write_model is not None:
-            write_model(aside / MODEL)
-            _sync(aside / MODEL)
-            manifest = replace(manifest, model_sha256=_sum(aside / MODEL))
+            write_model(aside)
+            for file in model_files(aside):
+                _sync(file)
+            manifest = replace(manifest, model_sha256=_sum(aside))
         (aside / _MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _sync(aside / _MANIFEST)
         _sync(aside)
@@ -67,8 +78,8 @@ class SnapshotStore:
             manifest = Manifest.from_json((folder / _MANIFEST).read_text(encoding="utf-8"))
             if manifest.snapshot_id != name or manifest.experiment_id != experiment_id:
                 raise DamagedSnapshot("the manifest is another snapshot's")
-            if manifest.model_sha256 and _sum(folder / MODEL) != manifest.model_sha256:
-                raise DamagedSnapshot("the model file's sum does not match the manifest")
+            if manifest.model_sha256 and _sum(folder) != manifest.model_sha256:
+                raise DamagedSnapshot("the sum of the model's files does not match the manifest")
         except (OSError, UnicodeDecodeError) as error:
             raise DamagedSnapshot(f"the snapshot can't be read: {error}") from error
         return folder, manifest
@@ -93,7 +104,7 @@ class SnapshotStore:
         return self._root / f"e-{quote(experiment_id, safe='')}"
 
     def _prune(self, home: Path, published: str) -> None:
-        """Keeps the last snapshots of the spec just published, and the last one of each other spec."""
+        """Keeps the last snapshots of the spec just published, the last one of each other, and the pin."""
         by_spec: dict[str, list[str]] = {}
         for name in sorted((p.name for p in _folders(home)), reverse=True):
             if name.startswith(_ASIDE):
@@ -104,7 +115,8 @@ class SnapshotStore:
         for spec, names in by_spec.items():
             keep = self._keep if spec == spec_of(published) else 1
             for name in names[keep:]:
-                _remove(home / name)
+                if name != self._pinned.get(home):
+                    _remove(home / name)
 
     def _announce(self) -> None:
         mark = self._root / _PUBLISHED
@@ -130,8 +142,19 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _sum(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+def model_files(folder: Path) -> list[Path]:
+    """The files of a snapshot's model, by name."""
+    return sorted(file for file in folder.iterdir() if file.name != _MANIFEST)
+
+
+def _sum(folder: Path) -> str:
+    """Over names and contents of the model's files."""
+    whole = sha256()
+    for file in model_files(folder):
+        content = file.read_bytes()
+        whole.update(f"{file.name}:{len(content)}:".encode())
+        whole.update(content)
+    return whole.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -81,6 +81,9 @@ class _Counts:
         """One more."""
         self.snapshots += 1
 
+    def behind(self, experiment_id: str, events: int) -> None:
+        """Not looked at either."""
+
     def lag_us(self, lag_us: int) -> None:
         """Not looked at: everything was due long ago."""
 

@@ -1,5 +1,6 @@
 """No text can inject a feature, a namespace, a label or a line, and nothing is written like anything else."""
 
+import math
 import re
 from contextlib import contextmanager
 
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from bandit.core.experiment import Signal
 from bandit.core.records import Variant
-from bandit.policies.vw import options
-from bandit.policies.vw.encoding import Encoder
-from bandit.policies.vw.scaling import SPREAD, Scaler
+from bandit.policies.scaling import SPREAD, Scaler
+from bandit.policies.vw import options, oracle
+from bandit.policies.vw.encoding import BANDS_MAX, CROSSED_MAX, Encoder
 
 VW = pylibvw.vw
 WEIGHT_FLOATS = 4
@@ -20,7 +21,12 @@ CONSTANT = 128
 """The namespace of VW's own constant feature."""
 
 nasty = st.sampled_from(
-    ["", " ", "|", ":", "=", "'", '"', "\n", "\r", "\t", "\0", "%", "%;", "%20;", "+", "?", "3", "-1", "nan"]
+    [
+        *("", " ", "|", ":", "=", "'", '"', "\n", "\r", "\t", "\0", "%", "%;", "%20;", "+", "?", "~"),
+        "3",
+        "-1",
+        "nan",
+    ]
 ) | st.sampled_from(
     [
         "|U x",
@@ -28,6 +34,7 @@ nasty = st.sampled_from(
         "shared",
         "a:3",
         "a=3",
+        "a~3",
         "a b",
         "a\nb",
         "0:-1:1",
@@ -86,6 +93,11 @@ def question(encoding, context, variants):
     return f"{encoding.shared(context)}\n{encoding.lines(variants)}"
 
 
+def crossed(encoding, context):
+    """The context's line for a model that crosses signals with each other."""
+    return encoding.crossed(encoding.read(context))
+
+
 def unescaped(text):
     if text == "%;":
         return ""
@@ -101,7 +113,7 @@ def decoded(own_words):
     """The features that the words of a namespace stand for, read by the documented grammar alone."""
     features = {}
     for word in own_words:
-        name, sign, value = re.fullmatch(r"([^:=?+]*)([:=?+])([^:=?+]*)", word).groups()
+        name, sign, value = re.fullmatch(r"([^:=?+~]*)([:=?+])([^:=?+~]*)", word).groups()
         name = unescaped(name)
         if sign == ":":
             features[name] = float(value)
@@ -159,17 +171,125 @@ def test_vw_sees_exactly_the_features_namespaces_and_lines_that_were_given(parse
             assert line.get_cbandits_num_costs() == 0
 
 
-@given(features, variants, st.data())
-def test_a_lesson_has_one_label_on_one_line(parser, context, given_variants, data):
-    chosen = data.draw(st.sampled_from(given_variants))
-    cost = data.draw(st.floats(-1.0, 0.0))
-    with parser.examples(encoder().lesson(context, (chosen,), 0, cost)) as examples:
+class Lessons:
+    """A workspace that only notes what it is to learn from."""
+
+    def __init__(self, arguments, model):
+        self.texts = []
+
+    def learn(self, text):
+        self.texts.append(text)
+        return 0.0
+
+
+def lesson(encoding, context, given_variants, chosen, reward, shared):
+    """The text that Vowpal Wabbit learns from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(oracle, "Workspace", Lessons)
+        made = oracle.VwOracle((), encoding, shared)
+    made.learn(encoding.read(context), given_variants, chosen, reward)
+    return made._workspace.texts[0]
+
+
+@given(features, variants, st.booleans(), st.data())
+def test_a_lesson_has_one_label_on_one_line(parser, context, given_variants, crosses, data):
+    chosen = data.draw(st.integers(0, len(given_variants) - 1))
+    reward = data.draw(st.floats(0.0, 1.0))
+    encoding = encoder()
+    text = lesson(
+        encoding, context, given_variants, chosen, reward, encoding.crossed if crosses else encoding.plain
+    )
+    with parser.examples(text) as examples:
         shared, line = examples
         assert shared.num_features_in(ord("U")) == tokens(context)
         assert line.get_cbandits_num_costs() == 1
-        assert line.get_cbandits_cost(0) == pytest.approx(cost, abs=1e-6)
+        assert line.get_cbandits_cost(0) == pytest.approx(-reward, abs=1e-6)
         assert line.get_cbandits_probability(0) == 1.0
-        assert line.num_features_in(ord("F")) == tokens(chosen.features)
+        assert line.num_features_in(ord("F")) == tokens(given_variants[chosen].features)
+
+
+def banded(context):
+    """The bands of a context's numbers, by the documented grammar."""
+    bands = {}
+    for name, value in context.items():
+        if type(value) is float:
+            half_deviations = math.floor(2.0 * min(max(value, -SPREAD), SPREAD))
+            bands[name] = min(max(half_deviations, -BANDS_MAX), BANDS_MAX - 1)
+    return bands
+
+
+@given(features)
+def test_crossed_lines_have_the_bands_of_all_numbers_beside_what_plain_ones_have(parser, context):
+    encoding = encoder()
+    text, plain = crossed(encoding, context), encoding.shared(context)
+    bands = banded(context)
+    assert text.startswith(plain)
+    _, bar, rest = text.removeprefix(plain).partition(" |B ")
+    found = dict(word.split("~") for word in words(rest))
+    assert {unescaped(name): int(band) for name, band in found.items()} == bands
+    assert bool(bar) == bool(bands)
+    with parser.examples(f"{text}\n|A id=a") as (shared, line):
+        assert namespaces(shared) == {*("U" * bool(tokens(context)) + "B" * bool(bands))}
+        assert shared.num_features_in(ord("U")) == tokens(context)
+        # A band is a token, so that of 0, too, is seen.
+        assert shared.num_features_in(ord("B")) == len(bands)
+        assert line.num_features_in(ord("A")) == 1
+
+
+@given(texts, texts, numbers)
+def test_no_text_is_written_like_a_band(name, text, number):
+    encoding = encoder()
+    [band] = words(crossed(encoding, {name: number}).partition(" |B ")[2])
+    for written in (
+        encoding.shared({text: True}),
+        encoding.shared({text: text}),
+        encoding.shared({text: (text,)}),
+        encoding.shared({text: number}),
+        encoding.lines([Variant(text, {text: text})]),
+    ):
+        assert "~" not in written
+        assert band not in words(written)
+
+
+@pytest.mark.parametrize(
+    ("value", "band"),
+    [
+        (0.0, 0),
+        (0.49, 0),
+        (0.5, 1),
+        (-0.01, -1),
+        (-0.5, -1),
+        (-0.51, -2),
+        (1.99, 3),
+        (2.49, 4),
+        (2.5, 4),
+        (3.0, 4),
+        (-2.5, -5),
+        (-2.51, -5),
+        (-3.0, -5),
+    ],
+)
+def test_a_band_is_half_a_deviation_wide_and_the_outermost_are_open(value, band):
+    assert crossed(encoder(), {"n": value}) == f"shared |U n:{value:.4f} |B n~{band}"
+
+
+@pytest.mark.parametrize("kind", ["flags", "numbers", "list"])
+def test_contexts_of_too_many_features_are_not_crossed(kind):
+    def context(size):
+        if kind == "list":
+            return {"tags": tuple(f"t{index}" for index in range(size))}
+        return {f"n{index}": True if kind == "flags" else 1.0 for index in range(size)}
+
+    encoding = encoder()
+    short, long = context(CROSSED_MAX), context(CROSSED_MAX + 1)
+    assert crossed(encoding, short).startswith(encoding.shared(short))
+    assert crossed(encoding, long) == encoding.shared(long).replace("shared |U", "shared |L")
+    assert crossed(encoding, {**long, "|U": "|U"}).count("|") == 1
+
+
+def test_an_uncrossed_context_is_still_crossed_with_the_variants():
+    for namespace in ("L", "B"):
+        assert f"{namespace}A" in options.CROSSED
 
 
 @given(features, variants)
@@ -239,14 +359,16 @@ def test_what_is_not_declared_or_declared_otherwise_is_left_out():
     declared = {"n": Signal(type="number", range=(0.0, 1.0)), "c": Signal(type="category", values=("x", "y"))}
     encoding = Encoder(declared, AnyNumber(), AnyNumber())
     assert question(encoding, {"n": "3", "c": 3.0, "z": True}, [Variant("a")]) == "shared |U\n|A id=a"
-    assert question(encoding, {"n": 9.0, "c": "q"}, [Variant("a")]) == "shared |U c=other n:1.0000\n|A id=a"
+    assert question(encoding, {"n": 9.0, "c": "q"}, [Variant("a")]) == "shared |U n:1.0000 c=other\n|A id=a"
 
 
 def test_no_number_is_written_with_an_exponent():
     context = {"small": 1e-9, "large": 1e300, "tiny": -5e-324}
-    for cost in (-4e-196, -1e-5, -0.0, -1.0):
-        text = encoder().lesson(context, (Variant("a", context),), 0, cost)
-        assert "e" not in re.sub("[a-z]{2,}", "", text)
+    for reward in (4e-196, 1e-5, 0.0, 1.0):
+        encoding = encoder()
+        for shared in (encoding.plain, encoding.crossed):
+            text = lesson(encoding, context, (Variant("a", context),), 0, reward, shared)
+            assert "e" not in re.sub("[a-z]{2,}", "", text)
 
 
 def test_a_value_of_no_known_type_is_an_error_and_not_a_guess():

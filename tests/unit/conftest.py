@@ -18,14 +18,18 @@ SECOND_US = 1_000_000
 
 
 class Silent:
-    """A watch that only counts what was published."""
+    """A watch that only counts what was published, and notes what is still to be learned."""
 
     def __init__(self) -> None:
         self.publications = 0
+        self.to_learn: dict[str, list[int]] = {}
 
     def learned(self, experiment_id: str, events: int) -> None: ...
 
     def lag_us(self, lag_us: int) -> None: ...
+
+    def behind(self, experiment_id: str, events: int) -> None:
+        self.to_learn.setdefault(experiment_id, []).append(events)
 
     def published(self, experiment_id: str) -> None:
         self.publications += 1

@@ -405,6 +405,21 @@ def test_a_restart_goes_on_as_if_there_had_been_none(tmp_path):
     assert store.read("page", last)[1].parent == first
 
 
+def test_what_is_pinned_for_a_server_is_not_pruned(tmp_path, clock):
+    chance = seeded()
+    with LocalBandit.from_yaml(experiment(), "page", tmp_path, salt=SALT, clock_us=clock) as local:
+        play(local, clock, 4, zero_or_one, chance)
+    [first] = SnapshotStore(tmp_path).names("page")
+    pinned = experiment(f"policy: {{snapshot: {first}}}")
+    for _ in range(6):
+        with LocalBandit.from_yaml(pinned, "page", tmp_path, clock_us=clock) as local:
+            choices, _ = play(local, clock, 4, zero_or_one, chance)
+            assert choices[-1].snapshot_id.startswith("local-")
+    names = SnapshotStore(tmp_path).names("page")
+    assert len(names) == 6
+    assert names[-1] == first
+
+
 def test_what_was_learned_before_a_crash_is_learned_from_the_log(tmp_path, clock):
     live, image = tmp_path / "live", tmp_path / "image"
     with LocalBandit.from_yaml(experiment(), "page", live, salt=SALT, clock_us=clock) as local:

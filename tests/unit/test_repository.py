@@ -48,9 +48,9 @@ def texts() -> Iterator[tuple[Path, str]]:
                 yield path.relative_to(ROOT), data.decode()
 
 
-def locked() -> dict[str, str]:
-    """The packages of the lock with their versions."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+def locked(lock: str) -> dict[str, str]:
+    """The packages of a lock with their versions."""
+    lines = (ROOT / lock).read_text().splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin) for pin in pins), pins
     return dict(pin.split("==") for pin in pins)
@@ -74,10 +74,16 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on():
     assert [str(path) for path, text in texts() if MACHINE_PATH.search(text)] == []
 
 
-def test_the_lock_has_an_exact_version_of_everything_that_the_project_asks_for():
-    versions = locked()
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("requirements.lock", ("dev", "replay")), ("scripts/bench/requirements.lock", ("bench",))],
+)
+def test_a_lock_has_an_exact_version_of_everything_that_the_project_asks_for(lock, extras):
+    versions = locked(lock)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    asked = [*project["dependencies"]]
+    for extra in extras:
+        asked += project["optional-dependencies"][extra]
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
 

@@ -23,7 +23,7 @@ from bandit.core.rewards import unit_scale
 class Encoder(Protocol):
     """Writes contexts and variants; `bandit.policies.vw.encoding.Encoder` is one."""
 
-    def observe(self, context: Features, variant: Variant) -> None:
+    def observe(self, context: Features, variant: Variant) -> object:
         """Takes the numbers of one event into the running figures."""
         ...
 

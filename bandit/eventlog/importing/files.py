@@ -9,13 +9,9 @@ What is imported says so: `imported_from` of its definitions names the format an
 same log once more, so there it says what it said before.
 """
 
-import fcntl
-import os
 import secrets
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +20,8 @@ from bandit.core.experiment import Experiment
 from bandit.core.fields import id_problem
 from bandit.eventlog.formats.lines import BadLine, BadLines, read
 from bandit.eventlog.handles import DATABASE_NAME
+from bandit.eventlog.importing.aside import BadImport as BadImport  # part of this module's interface
+from bandit.eventlog.importing.aside import aside_of, commit
 from bandit.eventlog.importing.bulk import BulkWriter, DuplicateRow
 from bandit.eventlog.importing.joined import JoinedImport, synthesised
 from bandit.eventlog.importing.spool import RUN_BYTES, Spool
@@ -32,20 +30,12 @@ FORMATS: Final = ("jsonl", "dsjson", "parquet")
 IMPORTED_ID: Final = "imported"
 """The experiment that lines without a definition become, unless another name is given."""
 
-_ASIDE: Final = ".import"
-_LOCK: Final = "lock"
 _SALT_BYTES: Final = 16
 _SNIFFED_BYTES: Final = 4_096
 _SOURCE_CHARACTERS: Final = 200
-_NOT_THERE: Final = frozenset({_ASIDE, "lost+found"})
-"""What an empty data folder may hold: the rest of an import that was killed, and what a file system makes."""
 
 Progress = Callable[[str, int, int], None]
 """Takes what is being done, how much of it is done, and how much it is in all."""
-
-
-class BadImport(Exception):
-    """Nothing was imported. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,21 +109,25 @@ def import_log(
     """
     bad = BadLines(strict=options.strict)
     imports = {"jsonl": _jsonl, "dsjson": _dsjson, "parquet": _parquet}
-    with _aside(data_dir) as aside:
+    with aside_of(data_dir) as aside:
         try:
             found = imports[from_format](path, aside, options, bad, progress)
         except sqlite3.Error as error:
-            raise BadImport(
-                f"The log in {data_dir} can't be written ({type(error).__name__}: {error}). Check that its "
-                "disk has room and works."
-            ) from error
+            raise unwritable(data_dir, error) from error
         # A log's own export may hold definitions and no decision yet; no other source is as empty.
         decisions = sum(decisions for decisions, _ in found.counts.values())
         if not found.events or (from_format != "jsonl" and not decisions):
-            raise BadImport(_nothing(path, bad))
-        os.replace(aside / DATABASE_NAME, data_dir / DATABASE_NAME)
-    _sync(data_dir)
+            raise BadImport(nothing(path, bad))
+        commit(aside, data_dir)
     return found
+
+
+def unwritable(data_dir: Path, error: Exception) -> BadImport:
+    """What is said when the disk does not take the new log."""
+    return BadImport(
+        f"The log in {data_dir} can't be written ({type(error).__name__}: {error}). Check that its disk has "
+        "room and works."
+    )
 
 
 def _dsjson(path: Path, aside: Path, options: Options, bad: BadLines, progress: Progress) -> Imported:
@@ -203,30 +197,7 @@ def _written(
     naive_times: int,
     made_up: bool,
 ) -> Imported:
-    spool = taken.spool
-    source = f"{from_format} {path.name}"[:_SOURCE_CHARACTERS].encode("utf-8", "replace").decode()
-    salts = [secrets.token_bytes(_SALT_BYTES) for _ in taken.definitions()]
-    database = aside / DATABASE_NAME
-
-    def write(*, indexed: bool) -> int:
-        for leftover in aside.glob(f"{DATABASE_NAME}*"):
-            leftover.unlink()
-        with BulkWriter(database, indexed=indexed) as writer:
-            taken.write(
-                writer,
-                salts,
-                source,
-                indexed=indexed,
-                progress=lambda done: progress("write", done, spool.count),
-            )
-            writer.finish()
-            return writer.seq
-
-    try:
-        events = write(indexed=False)
-    except DuplicateRow:
-        # Seldom, so only now the dear way: each decision is looked up before it is written.
-        events = write(indexed=True)
+    events = write_log(taken, aside, imported_from(from_format, path), progress)
     return Imported(
         from_format,
         lines,
@@ -234,10 +205,48 @@ def _written(
         taken.counts(),
         bad.counts,
         bad.first,
-        late=spool.late,
+        late=taken.spool.late,
         naive_times=naive_times,
         made_up=made_up,
     )
+
+
+def imported_from(from_format: str, path: Path) -> str:
+    """What definitions say about where their log is from."""
+    return f"{from_format} {path.name}"[:_SOURCE_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def write_log(
+    taken: JoinedImport, aside: Path, source: str, progress: Progress, *, goes_on_us: int | None = None
+) -> int:
+    """Writes what was taken as the log of the folder `aside`, and tells its last seq.
+
+    `goes_on_us` is the time now, for a log that a server goes on with; see `JoinedImport.write`. Raises
+    sqlite3.Error, OSError.
+    """
+    salts = [secrets.token_bytes(_SALT_BYTES) for _ in taken.definitions()]
+    count = taken.spool.count
+
+    def write(*, indexed: bool) -> int:
+        for leftover in aside.glob(f"{DATABASE_NAME}*"):
+            leftover.unlink()
+        with BulkWriter(aside / DATABASE_NAME, indexed=indexed) as writer:
+            taken.write(
+                writer,
+                salts,
+                source,
+                indexed=indexed,
+                progress=lambda done: progress("write", done, count),
+                goes_on_us=goes_on_us,
+            )
+            writer.finish()
+            return writer.seq
+
+    try:
+        return write(indexed=False)
+    except DuplicateRow:
+        # Seldom, so only now the dear way: each decision is looked up before it is written.
+        return write(indexed=True)
 
 
 def _jsonl(path: Path, aside: Path, options: Options, bad: BadLines, progress: Progress) -> Imported:
@@ -258,7 +267,8 @@ def _jsonl(path: Path, aside: Path, options: Options, bad: BadLines, progress: P
         )
 
 
-def _nothing(path: Path, bad: BadLines) -> str:
+def nothing(path: Path, bad: BadLines) -> str:
+    """Why nothing of `path` was taken, by reason, and what to do."""
     if not bad.total:
         return f"{path} is empty: there is nothing to import."
     found = ", ".join(
@@ -270,43 +280,3 @@ def _nothing(path: Path, bad: BadLines) -> str:
         else ""
     )
     return f"Nothing in {path} could be imported: {found}.{hint}"
-
-
-@contextmanager
-def _aside(data_dir: Path) -> Iterator[Path]:
-    """A folder within the empty data folder, which goes again whatever happens. Raises BadImport, OSError."""
-    there = data_dir.exists()
-    data_dir.mkdir(parents=True, exist_ok=True)
-    strange = sorted(path.name for path in data_dir.iterdir() if path.name not in _NOT_THERE)
-    if strange:
-        raise BadImport(
-            f"{data_dir} is not empty ({', '.join(strange[:3])}). An import makes a log of its own: name a "
-            "new folder."
-        )
-    aside = data_dir / _ASIDE
-    aside.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(aside / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadImport(f"Another import into {data_dir} is at work.") from None
-        try:
-            for leftover in aside.iterdir():
-                if leftover.name != _LOCK:
-                    leftover.unlink()
-            yield aside
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-            if not there and not any(data_dir.iterdir()):
-                data_dir.rmdir()
-    finally:
-        os.close(fd)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

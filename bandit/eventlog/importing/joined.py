@@ -80,9 +80,12 @@ class JoinedImport:
         self._tails: dict[tuple[int, int], tuple[Sequence[Variant], bytes]] = {}
         self._rewards: dict[tuple[str, float], bytes] = {}
 
-    def experiment(self, experiment: Experiment, *, made_up: bool) -> int:
-        """Names an experiment; the number is for `add`. One that was `made_up` gets its default later on."""
-        signals = None if experiment.signals == "open" else experiment.signals
+    def experiment(self, experiment: Experiment, *, made_up: bool, admitted: bool = False) -> int:
+        """Names an experiment; the number is for `add`. One that was `made_up` gets its default later on.
+
+        `admitted`: the caller holds the contexts to the signals.
+        """
+        signals = None if experiment.signals == "open" or admitted else experiment.signals
         consents = frozenset(signal.consent for signal in (signals or {}).values() if signal.consent)
         self._targets.append(
             _Target(
@@ -144,11 +147,16 @@ class JoinedImport:
         progress: Callable[[int], None],
         *,
         indexed: bool,
+        goes_on_us: int | None = None,
     ) -> None:
         """Writes all that was taken, and tells `progress` how many. May be called again with another writer.
 
         Not `indexed`: the writer will find out about decisions that come twice, and raise DuplicateRow. With
         it, the later ones go to `on_bad`. Raises sqlite3.Error, OSError.
+
+        `goes_on_us` is the time now, for a log that a server goes on with: what closes later stays open, as
+        log time that is ahead of the clock would stand still until the clock has come up; and the definitions
+        follow once more, so that the decisions to come are of a version that was not imported.
         """
         definitions = self.definitions()
         ends_us = 0
@@ -179,8 +187,15 @@ class JoinedImport:
                 ends_us = max(ends_us, self._write(writer, definitions, at_us, body))
             done += len(batch)
             progress(done)
-        if started:
-            writer.row("tick", "", "", max(ends_us, writer.at_us) + 1, TICK)
+        if not started:
+            return
+        closed_us = max(ends_us, writer.at_us) + 1
+        if goes_on_us is not None:
+            closed_us = max(writer.at_us, min(closed_us, goes_on_us))
+            for experiment, salt in zip(definitions, salts, strict=True):
+                again = encode_experiment(experiment, 2, salt)
+                writer.row("experiment", experiment.id, "", closed_us, again, version=2)
+        writer.row("tick", "", "", closed_us, TICK)
 
     def _write(self, writer: BulkWriter, definitions: Sequence[Experiment], at_us: int, body: bytes) -> int:
         """Writes the rows of a record; its window's end."""

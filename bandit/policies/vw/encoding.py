@@ -1,31 +1,42 @@
 """Contexts and variants -> Vowpal Wabbit's text, so that no text in them can be syntax.
 
-Namespaces: U the context, A the variant's id, F the variant's features. A token says its type, and equal
-tokens mean equal name, type and value:
+Namespaces: U the context, A the variant's id, F the variant's features, B the bands of the context's numbers,
+L a context that is too long to be crossed. A token says its type, and equal tokens mean equal name, type and
+value:
 
     recency:0.3121    a number, standardised (its value stands apart, so the token is the name)
     channel=Web       a category             newbie?1   a flag
     tags+sale         one of some categories
+    recency~-2        the band of a number, half a standard deviation wide
 
-Space, control characters, halves of surrogate pairs, `|` and `:` (VW's syntax), `=`, `?` and `+` (ours), and
-`%` are written as %HEX; and an empty text as %; so that the writing can be read back and is never ambiguous.
-Features stand in the order of their names: maps have none, and single precision sums depend on it.
+Space, control characters, halves of surrogate pairs, `|` and `:` (VW's syntax), `=`, `?`, `+` and `~` (ours),
+and `%` are written as %HEX; and an empty text as %; so that the writing can be read back and is never
+ambiguous. Features stand in the order of their names, numbers first: maps have none, and sums depend on it.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from bandit.core.experiment import Signal
 from bandit.core.records import Features, FeatureValue, Variant
 from bandit.core.signals import TYPES, for_model
-from bandit.policies.vw.scaling import Scaler
+from bandit.policies.scaling import Scaler
 
-_SYNTAX = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff|:=?+%]")
+_SYNTAX = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff|:=?+~%]")
 _UNKNOWN: tuple[type, Signal | None] = (type(None), None)
+# What the constructor of a named tuple does, without its detour.
+_new_reading = tuple.__new__
 
 CACHED_TEXTS: Final = 4_096
 CACHED_TEXT_CHARACTERS: Final = 64
+
+CROSSED_MAX: Final = 64
+"""Contexts of more features than this are not crossed with themselves."""
+
+BANDS_MAX: Final = 5
+"""Numbers further out than this many bands share the outermost."""
 
 
 class _Escapes(dict[str, str]):
@@ -40,17 +51,17 @@ class _Escapes(dict[str, str]):
         return escaped
 
 
-class _Tokens(dict[tuple[str, FeatureValue], str]):
+class _Tokens(dict[tuple[str, FeatureValue], tuple[str, ...]]):
     """(signal, value) -> what the model reads, for values that are no numbers; keeps short texts and flags.
 
     Empty for one that the definition no longer knows, or knows otherwise.
     """
 
-    def __init__(self, written: Callable[[str, FeatureValue], str]) -> None:
+    def __init__(self, written: Callable[[str, FeatureValue], tuple[str, ...]]) -> None:
         super().__init__()
         self._written = written
 
-    def __missing__(self, key: tuple[str, FeatureValue]) -> str:
+    def __missing__(self, key: tuple[str, FeatureValue]) -> tuple[str, ...]:
         name, value = key
         token = self._written(name, value)
         if type(value) is bool or (type(value) is str and len(value) <= CACHED_TEXT_CHARACTERS):
@@ -58,6 +69,15 @@ class _Tokens(dict[tuple[str, FeatureValue], str]):
                 self.clear()
             self[key] = token
         return token
+
+
+class Reading(NamedTuple):
+    """What models read of a context: numbers as (name, standardised value), everything else as tokens, each
+    in the order of the signals' names.
+    """
+
+    numbers: list[tuple[str, float]]
+    tokens: list[str]
 
 
 class Encoder:
@@ -83,59 +103,77 @@ class Encoder:
         self._written: list[str] = []
         self._written_of: Sequence[Variant] | None = None
         self._written_at = 0
-        self._asked: Features | None = None
-        self._asked_parts: list[str] = []
-        self._asked_numbers: list[tuple[int, str]] = []
+        self._read_of: Features | None = None
+        self._read_numbers: list[tuple[str, str, float]] = []
+        self._read_texts: list[str] = []
         self._escapes = _Escapes()
         self._tokens = _Tokens(self._token)
 
-    def observe(self, context: Features, variant: Variant) -> None:
-        """Takes the numbers of one event into the running figures."""
-        for name, value in _numbers(context):
-            seen = self._seen(name, value)
-            if type(seen) is float:
-                self._context_numbers.update(name, seen)
+    @property
+    def variant_updates(self) -> int:
+        """Changes whenever the figures move that scale the variants' numbers."""
+        return self._variant_numbers.updates
+
+    def observe(self, context: Features, variant: Variant) -> Reading:
+        """Takes the numbers of one event into the running figures, and reads the context by them."""
+        # What was just predicted is learned: since then only numbers can have come to look different.
+        if context is not self._read_of:
+            self._take_in(context)
+        reading = self._reading(self._context_numbers.update)
         if variant.features:
             for name, value in _numbers(variant.features):
                 self._variant_numbers.update(name, value)
+        return reading
 
-    def lesson(self, context: Features, variants: Sequence[Variant], chosen: int, cost: float) -> str:
-        """The text that teaches what `variants[chosen]` cost in this context.
+    def read(self, context: Features) -> Reading:
+        """What models read of a context."""
+        self._take_in(context)
+        return self._reading(self._context_numbers.standard)
 
-        One variant and a probability of 1 make it a plain regression on what was served; see `oracle`.
-        """
-        # Never with an exponent: VW reads -4e-196 as minus infinity.
-        written = self._written
-        if variants is self._written_of and self._variant_numbers.updates == self._written_at:
-            line = written[chosen]
-        else:
-            line = self._line(variants[chosen])
-        if context is self._asked:
-            # What was just predicted is learned: since then only numbers can have come to look different.
-            parts = self._asked_parts
-            for index, name in self._asked_numbers:
-                parts[index] = self._token(name, context[name])
-            shared = " ".join(parts)
-        else:
-            shared = self.shared(context)
-        return f"{shared}\n0:{cost:.9f}:1 {line}"
-
-    def shared(self, context: Features) -> str:
-        """The line of the context: before the variants' lines, it asks for a prediction of each of them."""
+    def _take_in(self, context: Features) -> None:
         # Every signal of every decision comes by here.
-        parts = ["shared |U"]
-        numbers: list[tuple[int, str]] = []
+        numbers: list[tuple[str, str, float]] = []
+        texts: list[str] = []
         tokens = self._tokens
         for item in sorted(context.items()):
             if type(item[1]) is not float:
-                token = tokens[item]
-                if token:
-                    parts.append(token)
-            elif token := self._token(*item):
-                numbers.append((len(parts), item[0]))
-                parts.append(token)
-        self._asked, self._asked_parts, self._asked_numbers = context, parts, numbers
-        return " ".join(parts)
+                texts += tokens[item]
+            else:
+                name, value = item
+                seen = self._seen(name, value)
+                if type(seen) is float:
+                    numbers.append((name, self._escapes[name], seen))
+        self._read_of, self._read_numbers, self._read_texts = context, numbers, texts
+
+    def _reading(self, standard: Callable[[str, float], float]) -> Reading:
+        numbers = [(escaped, standard(name, seen)) for name, escaped, seen in self._read_numbers]
+        return _new_reading(Reading, (numbers, self._read_texts))
+
+    def shared(self, context: Features) -> str:
+        """The line of a context: before the variants' lines, it asks for a prediction of each of them."""
+        return self.plain(self.read(context))
+
+    def plain(self, reading: Reading) -> str:
+        """`shared` of what was read already."""
+        numbers = [f"{name}:{value:.4f}" for name, value in reading.numbers]
+        return " ".join(["shared |U", *numbers, *reading.tokens])
+
+    def crossed(self, reading: Reading) -> str:
+        """The line of a context for a model that crosses signals with each other: numbers come a second time,
+        as the band that they lie in, since what they decide may rise and fall again. Contexts of more than
+        CROSSED_MAX features stay uncrossed, under another namespace: pairs grow with the square.
+        """
+        numbers, tokens = reading
+        if len(numbers) + len(tokens) > CROSSED_MAX:
+            return self.plain(reading).replace("|U", "|L", 1)
+        bands = [f"{name}~{_band(value)}" for name, value in numbers]
+        return f"{self.plain(reading)} |B {' '.join(bands)}" if bands else self.plain(reading)
+
+    def line(self, variants: Sequence[Variant], chosen: int) -> str:
+        """One variant's line."""
+        if variants is self._written_of and self._variant_numbers.updates == self._written_at:
+            return self._written[chosen]
+        return self._line(variants[chosen])
 
     def lines(self, variants: Sequence[Variant]) -> str:
         """The variants' lines."""
@@ -146,9 +184,15 @@ class Encoder:
             self._written_at = self._variant_numbers.updates
         return "\n".join(written)
 
-    def _token(self, name: str, value: FeatureValue) -> str:
+    def _token(self, name: str, value: FeatureValue) -> tuple[str, ...]:
         seen = self._seen(name, value)
-        return "" if seen is None else self._feature(name, seen, self._context_numbers)
+        if seen is None:
+            return ()
+        escapes = self._escapes
+        if type(seen) is tuple:
+            # A list is a set to the model: a repeat says nothing new.
+            return tuple([f"{escapes[name]}+{escapes[text]}" for text in dict.fromkeys(seen)])
+        return (self._feature(name, seen, self._context_numbers),)
 
     def _seen(self, name: str, value: FeatureValue) -> FeatureValue | None:
         """What the model sees of a signal; None for one that the definition no longer knows, or knows
@@ -183,6 +227,11 @@ class Encoder:
         raise TypeError(
             f"{name!r} is of type {type(value).__name__}; features are texts, floats, bools or tuples"
         )
+
+
+def _band(value: float) -> int:
+    """The band of a standardised number, each half a standard deviation wide."""
+    return min(max(math.floor(2.0 * value), -BANDS_MAX), BANDS_MAX - 1)
 
 
 def _numbers(features: Features) -> list[tuple[str, float]]:

@@ -7,11 +7,14 @@ resumed model equals the uninterrupted one (--freegrad), what has no effect on a
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 LETTERS: Final = "UAF"
 """The namespaces: U the context, A the variant's id, F the variant's features."""
+
+CROSSED: Final = ("UUA", "BA", "LA", "LF")
+"""Crossings of the model that crosses signals with each other; B and L are those of `encoding`."""
 
 _NUMBERS = {
     "--learning_rate": (1e-4, 10.0),
@@ -54,11 +57,15 @@ def canonical(text: str) -> tuple[float | None, str]:
     return (None if rate is None else float(rate)), " ".join(words)
 
 
-def arguments(learning_rate: float, bits: int, canonical_text: str) -> tuple[str, ...]:
+def arguments(
+    learning_rate: float, bits: int, canonical_text: str, further: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Everything that a model is made with. Context is crossed with variants always: uncrossed, it could not
-    change their ranking.
+    change their ranking. `further` are more crossings.
     """
-    crossings = [word for crossing in _DEFAULT_CROSSINGS for word in ("--interactions", crossing)]
+    crossings = [
+        word for crossing in (*_DEFAULT_CROSSINGS, *further) for word in ("--interactions", crossing)
+    ]
     return (
         *("--cb_adf", "--cb_type", "mtr", "--hash", "all"),
         *("--bit_precision", str(bits), "--learning_rate", repr(learning_rate)),

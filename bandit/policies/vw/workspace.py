@@ -87,14 +87,16 @@ class Workspace:
         finally:
             _finish(vw, examples)
 
-    def learn(self, text: str) -> None:
-        """Learns from one labelled event."""
+    def learn(self, text: str) -> float:
+        """Learns from one labelled event of one variant, and returns the cost that it predicted before."""
         vw = self._open()
         examples = _parse(vw, text)
         try:
             _learn(vw, examples)
+            cost: float = examples[0].get_action_scores()[0]
         finally:
             _finish(vw, examples)
+        return cost
 
     def save(self, path: Path) -> None:
         """Writes the model to `path`, replacing what is there. Raises OSError if it can't be written

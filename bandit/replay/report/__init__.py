@@ -1,7 +1,8 @@
 """One page about a log and some policies.
 
-- `findings`: a log in, `Findings` out; `exposure` and `series` are the few figures that its charts show
-- `page`: findings -> HTML, in sections (`values`, `trust`, `variants`) and their `words`
+- `findings`: a log in, `Findings` out; `exposure` and `series` are the few figures that its charts show,
+  `signals` tells which signals matter
+- `page`: findings -> HTML, in sections (`values`, `trust`, `variants`, `mattering`) and their `words`
 - `markup`, `plots`: HTML whose texts can't become markup, and charts as SVG
 """
 

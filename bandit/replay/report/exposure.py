@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from bandit.core.experiment import Experiment
 from bandit.core.records import FeatureValue, JoinedEvent
+from bandit.replay.report.signals import Signals
 from bandit.replay.sources import Row, Source
 
 T = TypeVar("T")
@@ -44,8 +45,20 @@ class Breakdown:
 class Exposure:
     """Counts events as they pass."""
 
-    def __init__(self, experiment: Experiment, since_us: int | None, until_us: int | None) -> None:
-        """Counts decisions of `since_us` <= time < `until_us`; None is no end."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        since_us: int | None,
+        until_us: int | None,
+        *,
+        metric: str = "",
+        settled_us: int | None = None,
+    ) -> None:
+        """Counts decisions of `since_us` <= time < `until_us`; None is no end.
+
+        What signals do to rewards is told of `metric` (empty: the reward), and of decisions before
+        `settled_us` alone: later ones that got none are still open.
+        """
         declared = {} if experiment.signals == "open" else experiment.signals
         self._names: list[str] = list(declared)[:SIGNALS_MAX]
         self._open = experiment.signals == "open"
@@ -53,6 +66,8 @@ class Exposure:
         self._since_us = 0 if since_us is None else since_us
         self._until_us = 1 << 63 if until_us is None else until_us
         self._counts: dict[str, dict[str, Counter[str]]] = {name: {} for name in self._names}
+        self._settled_us = 1 << 63 if settled_us is None else settled_us
+        self.signals = Signals(experiment, metric)
         self.served: Counter[str] = Counter()
         self.first_us: int | None = None
         self.last_us: int | None = None
@@ -69,6 +84,8 @@ class Exposure:
             return
         self.first_us = at_us if self.first_us is None else min(self.first_us, at_us)
         self.last_us = at_us if self.last_us is None else max(self.last_us, at_us)
+        if at_us < self._settled_us:
+            self.signals.take(event)
         decision = event.decision
         variant = decision.variants[decision.chosen].id
         if variant not in self.served and len(self.served) >= VARIANTS_MAX:
@@ -145,11 +162,14 @@ class Watched:
     The first iteration that comes to its end is the one that counts; none after it is watched.
     """
 
-    def __init__(self, source: Source, since_us: int | None, until_us: int | None) -> None:
+    def __init__(
+        self, source: Source, since_us: int | None, until_us: int | None, *, metric: str = ""
+    ) -> None:
         """Reads nothing yet."""
         self._source = source
         self._since_us = since_us
         self._until_us = until_us
+        self._metric = metric
         self._whole = False
         self.kind = source.kind
         self.exposure: Exposure | None = None
@@ -189,7 +209,13 @@ class Watched:
     def _watched(
         self, experiment_id: str, items: Iterator[T], event_of: Callable[[T], JoinedEvent]
     ) -> Iterator[T]:
-        exposure = Exposure(self.experiments()[experiment_id], self._since_us, self._until_us)
+        exposure = Exposure(
+            self.experiments()[experiment_id],
+            self._since_us,
+            self._until_us,
+            metric=self._metric,
+            settled_us=self.settled_us(experiment_id),
+        )
         whole = False
         try:
             for item in items:

@@ -15,6 +15,7 @@ from bandit.replay.judging import Judgement, estimate_json
 from bandit.replay.report import series
 from bandit.replay.report.exposure import Breakdown, Watched
 from bandit.replay.report.series import Running, Served, Weights
+from bandit.replay.report.signals import Matters
 from bandit.replay.runner import Evaluation, Options, Progress, evaluate, replay
 from bandit.replay.sources import Source
 
@@ -49,7 +50,8 @@ class Findings:
     `first_us` and `last_us` are the times of the first and the last of `decisions` that were read, both arms;
     None if there are none. `served` are the most served variants, of `variants` in all, and
     `calibration` those that should have been served most. `segments` are
-    judgements by the value of `options.segment`, and `segment_logged` the means of their rows.
+    judgements by the value of `options.segment`, and `segment_logged` the means of their rows. `matters`
+    tells which signals do, from the rows of both arms.
     """
 
     log_name: str
@@ -69,9 +71,10 @@ class Findings:
     last_us: int | None
     counts: Mapping[str, int]
     first_trouble: Mapping[str, tuple[int, str]]
+    matters: Matters
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values: what `evaluate` and `replay` give for the same policies."""
+        """JSON values: what `evaluate` and `replay` give for the same policies, and the signals."""
         return {
             "experiment_id": self.experiment.id,
             "logged": estimate_json(self.logged),
@@ -79,6 +82,7 @@ class Findings:
             "segments": {
                 value: [judgement.to_json() for judgement in found] for value, found in self.segments.items()
             },
+            "signals": [signal.to_json() for signal in self.matters.signals],
             "counts": dict(self.counts),
         }
 
@@ -126,7 +130,7 @@ def collect(
             f"{len(wanted)} policies are too many for one page; name at most {POLICIES_MAX}, or use "
             "banditd sweep to choose among many"
         )
-    watched = Watched(source, options.since_us, options.until_us)
+    watched = Watched(source, options.since_us, options.until_us, metric=options.metric)
     # A snapshot is looked for where the source's own kind keeps it.
     read: Source = source if any(policy.startswith("snapshot:") for policy in wanted) else watched
     passes = _passes(wanted)
@@ -180,6 +184,7 @@ def collect(
         last_us=exposure.last_us if exposure else None,
         counts=counts,
         first_trouble=dict(list(source.first_trouble().items())[:TROUBLES_SHOWN]),
+        matters=exposure.signals.matters() if exposure else Matters(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from bandit.replay.report.findings import Findings
 from bandit.replay.report.markup import Html, document, el
+from bandit.replay.report.mattering import signals_section
 from bandit.replay.report.trust import trust
 from bandit.replay.report.values import by_segment, over_time, values
 from bandit.replay.report.variants import exposure_section, variants_section
@@ -23,6 +24,7 @@ def render(findings: Findings, version: str) -> str:
         over_time(findings),
         trust(findings),
         variants_section(findings),
+        signals_section(findings.matters),
         exposure_section(findings),
     )
     return document(

@@ -85,7 +85,7 @@ def test_verify_of_a_spoilt_model_names_it_and_exits_with_1(learned):
     assert ran.returncode == 1
     assert "NOT equal" in ran.stdout
     assert ODD_ID in ran.stdout
-    assert "model file's sum does not match" in ran.stdout
+    assert "sum of the model's files does not match" in ran.stdout
 
 
 def test_verify_for_people_says_what_was_proven(learned):
@@ -265,6 +265,58 @@ def test_the_counts_are_the_same_wherever_they_are_continued_from(learned, shop,
     assert bool(page.snapshot_id) == (lose == "nothing")
     assert "front-page" in read
     assert page.summary.report()["mean_reward"] == pytest.approx(0.6, abs=0.4)
+
+
+def test_list_shows_how_far_a_changed_policy_is_and_what_is_pinned(learned, shop):
+    old = learned.store.names("front-page")[0]
+
+    def page():
+        found = in_json("experiment", "list", "--data-dir", learned.path)
+        shown = banditd("experiment", "list", "--data-dir", learned.path).stdout
+        return next(one for one in found["experiments"] if one["id"] == "front-page"), shown
+
+    found, shown = page()
+    assert (found["retraining"], found["pinned"]) == (None, None)
+    assert "retraining" not in shown
+    assert "pinned" not in shown
+
+    learned.play(shop(), 1_200)  # not learned when the policy changes
+    learned.define(shop(policy={"preset": "epsilon_greedy", "snapshot": old}))
+    learned.pass_seconds(10)
+    found, shown = page()
+    assert found["retraining"] == {"learned": 0, "of": 610, "share": 0.0}
+    assert found["pinned"] == {"snapshot_id": old, "problem": "", "ok": True}
+    assert "retraining: 0 of 610 joined events learned (0.0%); the pinned snapshot serves" in shown
+    assert f"pinned: {old}\n" in shown
+
+    spoil(learned)
+    _, shown = page()
+    assert f"pinned: {old}, which can't serve: " in shown
+    trainer = learned.trainer()
+    while trainer.step(lambda: False):
+        pass
+    trainer.finish()
+    found, shown = page()
+    assert found["retraining"] is None
+    assert found["snapshot_id"] == learned.store.names("front-page")[0]
+
+
+def test_list_shows_how_much_is_learned_anew(learned, shop):
+    learned.play(shop(), 1_200)
+    learned.pass_seconds(10)
+    learned.learn()
+    learned.define(shop(policy={"preset": "epsilon_greedy"}))
+    trainer = learned.trainer()
+    trainer.step(lambda: False)
+    [found] = [
+        one
+        for one in in_json("experiment", "list", "--data-dir", learned.path)["experiments"]
+        if one["id"] == "front-page"
+    ]
+    assert found["retraining"] == {"learned": 500, "of": 610, "share": pytest.approx(500 / 610)}
+    shown = banditd("experiment", "list", "--data-dir", learned.path).stdout
+    assert "500 of 610 joined events learned (82.0%); the model before serves meanwhile" in shown
+    trainer.finish()
 
 
 def test_list_for_people_is_readable(learned):

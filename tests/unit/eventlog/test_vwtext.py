@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from bandit.eventlog.formats.vwtext import lines
+from bandit.policies.scaling import Scaler
 from bandit.policies.vw.encoding import Encoder
-from bandit.policies.vw.scaling import Scaler
 
 
 @pytest.fixture

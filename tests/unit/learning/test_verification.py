@@ -1,7 +1,10 @@
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
 
+import numpy as np
 import pytest
 
 from bandit.eventlog import schema
@@ -69,7 +72,14 @@ def test_every_retained_snapshot_equals_its_replay(learned):
 
 
 @pytest.mark.parametrize(
-    "policy", [{"preset": "uniform"}, {"preset": "fixed:b"}, {"preset": "epsilon_greedy"}]
+    "policy",
+    [
+        {"preset": "uniform"},
+        {"preset": "fixed:b"},
+        {"preset": "epsilon_greedy"},
+        {"oracle": "vw"},
+        {"vw": "--sgd"},
+    ],
 )
 def test_other_policies_are_verified_too(folder, shop, policy):
     experiment = shop(policy=policy)
@@ -102,14 +112,25 @@ def test_a_resumed_learner_is_equal_after_more_events_than_a_batch(folder, shop)
     assert verdict.experiments[0].joined == 1_200
 
 
+FILES = [MODEL, "linear.npy"]
+
+
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("index", [0, 2])
 @pytest.mark.parametrize("at", [0, 100, -1])
-def test_one_altered_byte_of_a_model_is_found(learned, index, at):
-    flip(learned.snapshot("front-page", index) / MODEL, at)
+def test_one_altered_byte_of_a_model_is_found(learned, name, index, at):
+    flip(learned.snapshot("front-page", index) / name, at)
     verdict = judged(learned)
     assert not verdict.ok
     assert verdict.log.ok
-    assert "model file's sum" in verdict.experiments[0].reason
+    assert "sum of the model's files" in verdict.experiments[0].reason
+
+
+def test_a_file_beside_the_models_own_is_found(learned):
+    (learned.snapshot("front-page") / "other.npy").write_bytes(b"")
+    verdict = judged(learned)
+    assert not verdict.ok
+    assert "sum of the model's files" in verdict.experiments[0].reason
 
 
 @pytest.mark.parametrize("at", [0, 200, -2])
@@ -120,24 +141,59 @@ def test_one_altered_byte_of_a_manifest_is_found(learned, at):
     assert "manifest" in verdict.experiments[0].reason
 
 
-@pytest.mark.parametrize("name", [MODEL, "manifest.json"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_missing_file_is_found(learned, name):
     (learned.snapshot("front-page") / name).unlink()
     assert not judged(learned).ok
 
 
-def test_a_model_with_sums_made_to_fit_is_found(learned):
-    """The newest manifest describes an older model, with every checksum right."""
+def forge(snapshot, **changes):
+    """Writes a snapshot's manifest anew, with its own checksum right."""
+    path = snapshot / "manifest.json"
+    manifest = Manifest.from_json(path.read_text())
+    path.write_text(replace(manifest, **changes).to_json())
+
+
+def sum_of(folder, files):
+    """The sum that a manifest has over a model's files, as the store's docstring says."""
+    whole = sha256()
+    for name in sorted(files):
+        content = (folder / name).read_bytes()
+        whole.update(f"{name}:{len(content)}:".encode() + content)
+    return whole.hexdigest()
+
+
+@pytest.mark.parametrize("names", [[MODEL], ["linear.npy"], FILES], ids=str)
+def test_a_model_with_sums_made_to_fit_is_found(learned, names):
+    """The newest snapshot has files of an older one, with every checksum right."""
     newest, older = learned.snapshot("front-page"), learned.snapshot("front-page", 1)
-    shutil.copyfile(older / MODEL, newest / MODEL)
-    manifest = Manifest.from_json((newest / "manifest.json").read_text())
-    other = Manifest.from_json((older / "manifest.json").read_text())
-    forged = {name: getattr(manifest, name) for name in manifest.__slots__}
-    forged["model_sha256"] = other.model_sha256
-    (newest / "manifest.json").write_text(Manifest(**forged).to_json())
+    for name in names:
+        shutil.copyfile(older / name, newest / name)
+    forge(newest, model_sha256=sum_of(newest, FILES))
     verdict = judged(learned)
     assert not verdict.ok
     assert "weights" in verdict.experiments[0].reason
+
+
+def test_one_weight_of_a_linear_model_with_sums_made_to_fit_is_found(learned):
+    newest = learned.snapshot("front-page")
+    array = np.load(newest / "linear.npy")
+    array[-1] *= 1.0 + 1e-6
+    np.save(newest / "linear.npy", array)
+    forge(newest, model_sha256=sum_of(newest, FILES))
+    verdict = judged(learned)
+    assert not verdict.ok
+    assert "weights" in verdict.experiments[0].reason
+
+
+def test_evidence_that_was_made_up_is_found(learned):
+    newest = learned.snapshot("front-page")
+    state = Manifest.from_json((newest / "manifest.json").read_text()).state
+    other = {"steady": "crossed"}.get(state["evidence"]["serving"], "steady")
+    forge(newest, state={**state, "evidence": {**state["evidence"], "serving": other}})
+    verdict = judged(learned)
+    assert not verdict.ok
+    assert "state" in verdict.experiments[0].reason
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from bandit.policies.model import ModelSpec
 
 Happened = Callable[..., JoinedEvent]
 
+ORACLES = ("auto", "vw")
+
 SIGNALS = {
     "recency": {"type": "number", "range": [0, 12]},
     "channel": {"type": "category", "values": ["Web", "Phone"]},
@@ -73,7 +75,19 @@ def rng() -> random.Random:
     return random.Random(seed)
 
 
+@pytest.fixture(params=ORACLES)
+def spec(define, request) -> ModelSpec:
+    """The spec of a small experiment with one signal of each type, by oracle."""
+    return ModelSpec.of(define(signals=SIGNALS, policy={"oracle": request.param}))
+
+
 @pytest.fixture
-def spec(define) -> ModelSpec:
-    """The spec of a small experiment with one signal of each type."""
+def auto(define) -> ModelSpec:
+    """That of the default: several oracles side by side."""
     return ModelSpec.of(define(signals=SIGNALS))
+
+
+@pytest.fixture
+def plain(define) -> ModelSpec:
+    """That of one Vowpal Wabbit regression alone."""
+    return ModelSpec.of(define(signals=SIGNALS, policy={"oracle": "vw"}))

@@ -1,8 +1,11 @@
 """Learners and policies: what is learned, what sharpens exploration, what is stored and what is refused."""
 
+import io
 import json
 import math
+import shutil
 
+import numpy as np
 import pytest
 
 from bandit.core.distribution import BrokenDistribution, normalised
@@ -19,6 +22,7 @@ from bandit.policies.model import (
 from bandit.policies.vw.workspace import Workspace
 
 LEARNING = ["squarecb", "epsilon_greedy"]
+FILES = {"auto": ["linear.npy", "model.vw"], "vw": ["model.vw"]}
 VARIANTS = (
     Variant("a", {"merchandise": "mens", "price": 10.0}),
     Variant("b", {"merchandise": "womens", "price": 30.0}),
@@ -51,6 +55,21 @@ def spec_of(define, **policy):
     return ModelSpec.of(define(signals="open", policy=policy))
 
 
+def serving(name, learner, spec, tmp_path):
+    """The learner stored and loaded, with another oracle served."""
+    folder, state = stored(learner, tmp_path)
+    learner.close()
+    state["evidence"]["serving"] = name
+    learner = load_learner(spec, folder, state)
+    assert learner.standing.serving == name
+    return learner
+
+
+def by_vw(spec, tmp_path):
+    """A learner of which Vowpal Wabbit's oracle is the one that is served."""
+    return serving("crossed" if spec.oracle == "auto" else "vw", new_learner(spec), spec, tmp_path)
+
+
 def predicting(monkeypatch, answer):
     """Lets Vowpal Wabbit predict what `answer()` gives, by either call."""
     monkeypatch.setattr(Workspace, "predict", lambda self, text: answer())
@@ -58,14 +77,14 @@ def predicting(monkeypatch, answer):
 
 
 def stored(learner, tmp_path):
-    path = tmp_path / "model.vw"
-    learner.save(path)
-    return path, json.loads(json.dumps(learner.state()))
+    learner.save(tmp_path)
+    return tmp_path, json.loads(json.dumps(learner.state()))
 
 
+@pytest.mark.parametrize("oracle", FILES)
 @pytest.mark.parametrize("preset", LEARNING)
-def test_what_the_context_calls_for_is_learned_and_served(define, happened, rng, preset):
-    spec = spec_of(define, preset=preset)
+def test_what_the_context_calls_for_is_learned_and_served(define, happened, rng, preset, oracle):
+    spec = spec_of(define, preset=preset, oracle=oracle)
     learner = new_learner(spec)
     policy = learner.policy("live")
     for event in world(rng, happened, 1500):
@@ -80,8 +99,10 @@ def test_what_the_context_calls_for_is_learned_and_served(define, happened, rng,
     learner.close()
 
 
-def test_rewards_are_learned_on_the_scale_of_their_declared_range(define, happened, rng):
-    spec = ModelSpec.of(define(signals="open", reward={"metric": "visit", "range": [-10, 30]}))
+@pytest.mark.parametrize("oracle", FILES)
+def test_rewards_are_learned_on_the_scale_of_their_declared_range(define, happened, oracle):
+    reward = {"metric": "visit", "range": [-10, 30]}
+    spec = ModelSpec.of(define(signals="open", reward=reward, policy={"oracle": oracle}))
     learner = new_learner(spec)
     for _ in range(300):
         learner.learn(happened({}, VARIANTS, 0, 20.0))
@@ -120,21 +141,24 @@ def test_an_event_without_a_reward_is_refused(spec, happened):
     learner.close()
 
 
+@pytest.mark.parametrize("oracle", FILES)
 @pytest.mark.parametrize("preset", LEARNING)
-def test_before_the_first_snapshot_every_variant_is_equally_likely(define, preset):
-    policy = untrained_policy(spec_of(define, preset=preset))
+def test_before_the_first_snapshot_every_variant_is_equally_likely(define, preset, oracle):
+    spec = spec_of(define, preset=preset, oracle=oracle)
+    policy = untrained_policy(spec)
     assert policy.snapshot_id == ""
     assert policy.distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
-    fresh = new_learner(spec_of(define, preset=preset))
+    fresh = new_learner(spec)
     assert fresh.policy("s").distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
     fresh.close()
 
 
-def test_shadow_rows_do_not_sharpen_exploration(define, happened, rng):
-    spec = spec_of(define, preset="squarecb")
+@pytest.mark.parametrize("oracle", FILES)
+def test_shadow_rows_do_not_sharpen_exploration(define, happened, rng, oracle):
+    spec = spec_of(define, preset="squarecb", oracle=oracle)
     learner = new_learner(spec)
     policy = learner.policy("s1")
-    for event in world(rng, happened, 5000, arm=Arm.CONTROL):
+    for event in world(rng, happened, 2000, arm=Arm.CONTROL):
         learner.learn(event)
     untrained = untrained_policy(spec)
     for channel in ("Web", "Phone"):
@@ -215,9 +239,10 @@ def test_the_order_of_a_map_is_of_no_account(spec, happened, rng, tmp_path):
     backwards.close()
 
 
-def test_numbers_are_told_apart_by_their_spread_not_their_size(define, happened, rng):
+@pytest.mark.parametrize("oracle", FILES)
+def test_numbers_are_told_apart_by_their_spread_not_their_size(define, happened, rng, oracle):
     """A signal that runs from 1,000,000 to 1,000,012 teaches as well as one from 0 to 12."""
-    learner = new_learner(spec_of(define))
+    learner = new_learner(spec_of(define, oracle=oracle))
     for seq in range(1500):
         value = rng.uniform(0.0, 12.0)
         learner.learn(happened({"age": 1e6 + value}, VARIANTS, 0, float(value > 6.0), seq=seq))
@@ -250,8 +275,10 @@ KEPT_AND_PASSING = pytest.mark.parametrize("variants", [VARIANTS, list(VARIANTS)
 
 @KEPT_AND_PASSING
 @pytest.mark.parametrize("costs", [[math.nan] * 3, [-0.5, math.inf, 0.0], [-0.5, -0.5], [], [0.0] * 4])
-def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(spec, monkeypatch, costs, variants):
-    learner = new_learner(spec)
+def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(
+    spec, monkeypatch, tmp_path, costs, variants
+):
+    learner = by_vw(spec, tmp_path)
     predicting(monkeypatch, lambda: costs)
     with pytest.raises(BrokenDistribution):
         learner.policy("s1").distribution({}, variants)
@@ -259,11 +286,11 @@ def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(spec, mon
 
 
 @KEPT_AND_PASSING
-def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch, variants):
+def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch, tmp_path, variants):
     def fails():
         raise RuntimeError("no")
 
-    learner = new_learner(spec)
+    learner = by_vw(spec, tmp_path)
     predicting(monkeypatch, fails)
     with pytest.raises(BrokenDistribution, match="can't predict: no"):
         learner.policy("s1").distribution({}, variants)
@@ -271,17 +298,35 @@ def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch, variants):
 
 
 @KEPT_AND_PASSING
-def test_predicted_rewards_stay_on_the_unit_scale(spec, monkeypatch, variants):
-    learner = new_learner(spec)
+def test_predicted_rewards_stay_on_the_unit_scale(spec, monkeypatch, tmp_path, variants):
+    learner = by_vw(spec, tmp_path)
     predicting(monkeypatch, lambda: [0.4, -3.0, -0.25])
     assert learner.predict({}, variants) == [0.0, 1.0, 0.25]
     learner.close()
 
 
+@KEPT_AND_PASSING
+@pytest.mark.parametrize("name", ["steady", "tracking"])
+def test_what_a_linear_oracle_extrapolates_stays_on_the_unit_scale(auto, happened, tmp_path, variants, name):
+    learner = new_learner(auto)
+    for seq in range(200):
+        newbie = seq % 2 == 0
+        learner.learn(happened({"newbie": newbie}, variants, 0, float(newbie)))
+        learner.learn(happened({"channel": "Web"}, variants, 0, 1.0))
+        learner.learn(happened({"channel": "Phone"}, variants, 0, 0.0))
+    learner = serving(name, learner, auto, tmp_path)
+    asked = {"newbie": True, "channel": "Web"}
+    assert learner.predicted(asked, variants).rewards[0] > 1.0
+    assert learner.predict(asked, variants)[0] == 1.0
+    assert learner.predict({"newbie": False, "channel": "Phone"}, variants)[0] == 0.0
+    learner.close()
+
+
+@pytest.mark.parametrize("oracle", FILES)
 def test_a_catalogue_is_predicted_for_as_if_it_were_encoded_afresh_while_the_figures_move(
-    define, happened, rng
+    define, happened, rng, oracle
 ):
-    learner = new_learner(spec_of(define, preset="squarecb"))
+    learner = new_learner(spec_of(define, preset="squarecb", oracle=oracle))
     moved = set()
     for event in world(rng, happened, 200):
         asked = context(rng)
@@ -332,8 +377,9 @@ def test_a_closed_learner_raises_instead_of_crashing(spec, happened, variants):
             learner.learn(happened({}, variants, 0, 1.0))
 
 
-def test_extreme_values_leave_the_model_sound(define, happened, rng):
-    learner = new_learner(spec_of(define))
+@pytest.mark.parametrize("oracle", FILES)
+def test_extreme_values_leave_the_model_sound(define, happened, oracle):
+    learner = new_learner(spec_of(define, oracle=oracle))
     for value in (1e308, -1e308, 5e-324, 0.0, -0.0, 1e39, 1.0):
         features = {"n": value, "t": "\x00|:\n ", "": "", "l": ("", "|", "\n")}
         variants = [Variant("|A x:1\n", {"n": value, ":": "|"}), Variant("", {"": value})]
@@ -345,74 +391,177 @@ def test_extreme_values_leave_the_model_sound(define, happened, rng):
     learner.close()
 
 
-def test_a_model_of_another_version_of_vw_is_refused(spec, happened, tmp_path):
+def test_a_learner_writes_its_files_and_nothing_else(spec, happened, tmp_path):
     learner = new_learner(spec)
-    path, state = stored(learner, tmp_path)
+    learner.learn(happened({}, VARIANTS, 0, 1.0))
+    learner.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES[spec.oracle]
+    learner.close()
+
+
+def test_a_model_of_another_version_of_vw_is_refused(spec, tmp_path):
+    learner = new_learner(spec)
+    folder, state = stored(learner, tmp_path)
     with pytest.raises(IncompatibleModel, match=r"of Vowpal Wabbit 9\.10\.0, not"):
-        load_policy(spec, path, {**state, "vw_version": "9.10.0"}, "s1")
+        load_policy(spec, folder, {**state, "vw_version": "9.10.0"}, "s1")
+    path = folder / "model.vw"
     data = path.read_bytes()
     version = vw_version().encode()
     path.write_bytes(data.replace(version, version[:-1] + b"0", 1))
     with pytest.raises(IncompatibleModel, match="of Vowpal Wabbit"):
-        load_learner(spec, path, state)
+        load_learner(spec, folder, state)
     learner.close()
 
 
 @pytest.mark.parametrize(
-    "policy",
+    ("mine", "theirs"),
     [
-        {"vw": "--interactions UUA"},
-        {"vw": "--ignore_linear U"},
-        {"vw": "--sgd"},
-        {"vw": "--l2 1e-5"},
-        {"learning_rate": 0.3},
-        {"bits": 17},
+        ({"oracle": "vw"}, {"vw": "--interactions UUA"}),
+        ({"oracle": "vw"}, {"vw": "--ignore_linear U"}),
+        ({"oracle": "vw"}, {"vw": "--sgd"}),
+        ({"oracle": "vw"}, {"vw": "--l2 1e-5"}),
+        ({"oracle": "vw"}, {"oracle": "vw", "learning_rate": 0.3}),
+        ({}, {"learning_rate": 0.3}),
+        ({}, {"bits": 17}),
+        ({}, {"oracle": "vw"}),
+        ({"oracle": "vw"}, {}),
     ],
+    ids=str,
 )
-def test_a_model_made_with_other_options_is_refused(define, tmp_path, policy):
-    spec, other = spec_of(define), spec_of(define, **policy)
+def test_a_model_made_with_other_options_is_refused(define, tmp_path, mine, theirs):
+    spec, other = spec_of(define, **mine), spec_of(define, **theirs)
     learner = new_learner(other)
-    path, state = stored(learner, tmp_path)
+    folder, state = stored(learner, tmp_path)
     for load in (load_learner, lambda *given: load_policy(*given, "s1")):
         with pytest.raises(IncompatibleModel, match="other options"):
-            load(spec, path, state)
+            load(spec, folder, state)
     # The file alone tells it too, but for what VW does not keep in it.
-    if policy != {"vw": "--l2 1e-5"}:
-        mine = new_learner(spec)
+    if theirs != {"vw": "--l2 1e-5"}:
+        own = new_learner(spec)
+        (tmp_path / "own").mkdir()
+        own.save(tmp_path / "own")
+        shutil.copyfile(folder / "model.vw", tmp_path / "own" / "model.vw")
         with pytest.raises(IncompatibleModel, match="other options"):
-            load_learner(spec, path, mine.state())
-        mine.close()
+            load_learner(spec, tmp_path / "own", own.state())
+        own.close()
     learner.close()
 
 
-def test_a_file_that_is_no_model_is_refused(spec, happened, rng, tmp_path):
+def taught(spec, happened, rng, tmp_path):
+    """A stored model that has learned a little; (folder, state)."""
     learner = new_learner(spec)
     for event in world(rng, happened, 20):
         learner.learn(event)
-    path, state = stored(learner, tmp_path)
+    found = stored(learner, tmp_path)
+    learner.close()
+    return found
+
+
+def test_a_vw_file_that_is_no_model_is_refused(spec, happened, rng, tmp_path):
+    folder, state = taught(spec, happened, rng, tmp_path)
+    path = folder / "model.vw"
     data = path.read_bytes()
     garbled = data.replace(b" --cb_adf", b" x 9e99 dd", 1)
     for broken in (b"", b"x", garbled, b"no model at all" * 20, data[:20], data[:100], bytes(len(data))):
         path.write_bytes(broken)
         with pytest.raises(IncompatibleModel):
-            load_policy(spec, path, state, "s1")
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        load_policy(spec, path, state, "s1")
-    learner.close()
+            load_policy(spec, folder, state, "s1")
 
 
-@pytest.mark.parametrize("key", ["events", "learned", "context_numbers", "variant_numbers", "vw_version"])
-def test_a_state_that_lacks_something_is_refused(spec, tmp_path, key):
-    learner = new_learner(spec)
-    path, state = stored(learner, tmp_path)
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_a_linear_file_that_is_no_model_is_refused(auto, happened, rng, tmp_path):
+    folder, state = taught(auto, happened, rng, tmp_path)
+    path = folder / "linear.npy"
+    data, array = path.read_bytes(), np.load(path)
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
+    zipped = io.BytesIO()
+    np.savez(zipped, array)
+    heads = [np.concatenate([[head], array[1:]]) for head in (0.0, -1.0, 1e6, 1e300, math.nan, math.inf)]
+    sizes = [np.concatenate([array[:1], [size], array[2:]]) for size in (0.0, -8.0, 1e6, math.nan, math.inf)]
+    for broken in (
+        *(b"", b"x", b"no model at all" * 20, b"PK\3\4" + bytes(100), bytes(len(data))),
+        *(data[:5], data[:20], data[:100], data[:200], data[:-1], data[:-8]),
+        data.replace(b"'<f8'", b"'<q8'"),
+        data.replace(b"'shape': (", b"'shape': ((("),
+        data.replace(b"'shape': (", b"'shape': (9"),
+        data.replace(b"{'descr'", b"\xff'descr'"),
+        *(pickled.getvalue(), zipped.getvalue()),
+        *map(npy, (array[:-1], array[:4], array[:0], np.append(array, 0.0), array.reshape(1, -1))),
+        *map(npy, (array.astype(np.float32), array.astype(np.complex128), np.array(1.0), array[array < 0])),
+        *map(npy, [*heads, *sizes]),
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(IncompatibleModel):
+            load_policy(auto, folder, state, "s1")
+
+
+def test_a_model_whose_file_is_missing_is_an_error_of_the_system(spec, happened, rng, tmp_path):
+    folder, state = taught(spec, happened, rng, tmp_path)
+    for name in FILES[spec.oracle]:
+        (folder / name).rename(tmp_path / "aside")
+        with pytest.raises(FileNotFoundError):
+            load_policy(spec, folder, state, "s1")
+        (tmp_path / "aside").rename(folder / name)
+    load_policy(spec, folder, state, "s1").close()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "events",
+        "learned",
+        "context_numbers",
+        "variant_numbers",
+        "vw_version",
+        "arguments",
+        "evidence",
+        "linear",
+    ],
+)
+def test_a_state_that_lacks_something_is_refused(auto, tmp_path, key):
+    learner = new_learner(auto)
+    folder, state = stored(learner, tmp_path)
     for broken in (
         {k: v for k, v in state.items() if k != key},
         {**state, key: "x"},
         {**state, key: {"n": [1]}},
     ):
         with pytest.raises(IncompatibleModel):
-            load_learner(spec, path, broken)
+            load_learner(auto, folder, broken)
+    learner.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("evidence", {"serving": "vw"}),
+        ("evidence", {"switches": "x"}),
+        ("evidence", {"advantage": [0.0]}),
+        ("evidence", {"error": [0.1, 0.1, 0.1, 0.1]}),
+        ("evidence", {"seen": 3.0}),
+        ("evidence", {"squares": ["x", 0.0, 0.0]}),
+        ("linear", {"features": list(range(8))}),
+        ("linear", {"features": ["x"]}),
+        ("linear", {"variants": []}),
+        ("linear", {"variants": ["a", "b", "c", "d"]}),
+        ("linear", {"variants": ["a", "a", "b"]}),
+    ],
+    ids=str,
+)
+def test_a_state_that_is_not_its_files_is_refused(auto, happened, tmp_path, part, changes):
+    learner = new_learner(auto)
+    for chosen in range(3):
+        learner.learn(happened({"channel": "Web"}, VARIANTS, chosen, 1.0))
+    folder, state = stored(learner, tmp_path)
+    load_learner(auto, folder, state).close()
+    with pytest.raises(IncompatibleModel):
+        load_learner(auto, folder, {**state, part: {**state[part], **changes}})
     learner.close()
 
 
@@ -445,6 +594,8 @@ def test_a_spec_holds_what_shapes_the_model_and_nothing_else(define):
     for changed in (
         {"policy": {"preset": "epsilon_greedy"}},
         {"policy": {"gamma_scale": 10}},
+        {"policy": {"oracle": "vw"}},
+        {"policy": {"optimism": 1}},
         {"policy": {"vw": "-q UU"}},
         {"signals": "open"},
         {"signals": declared},
@@ -470,6 +621,7 @@ def test_a_stored_spec_comes_back_equal(define):
         },
         {"policy": {"preset": "fixed:b"}},
         {"policy": {"vw": "--cubic UUA"}},
+        {"policy": {"oracle": "vw"}},
     ):
         spec = ModelSpec.of(define(**changes))
         again = ModelSpec.from_json(spec.to_json())
@@ -485,7 +637,8 @@ def test_a_spec_that_cannot_be_read_is_incompatible(text):
 
 def test_a_spec_of_another_format_preset_or_signal_is_incompatible(spec):
     for old, new in (
-        ('"format":1', '"format":2'),
+        ('"format":2', '"format":1'),
+        ('"format":2', '"format":3'),
         ("squarecb", "linucb"),
         ('"type":"flag"', '"type":"enum"'),
         ('"values"', '"valuez"'),

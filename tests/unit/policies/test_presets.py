@@ -15,8 +15,14 @@ def section(preset="squarecb", **options):
 def test_the_default_is_squarecb_with_its_defaults():
     policy = presets.resolve(PolicySpec())
     assert policy.preset is presets.PRESETS["squarecb"]
-    assert policy.options == {"gamma_scale": 30.0, "gamma_exponent": 0.5, "learning_rate": 0.2, "bits": 18.0}
-    assert (policy.variant_id, policy.vw_args) == ("", "")
+    assert policy.options == {
+        "gamma_scale": 100.0,
+        "gamma_exponent": 0.5,
+        "optimism": 0.5,
+        "learning_rate": 0.5,
+        "bits": 18.0,
+    }
+    assert (policy.variant_id, policy.oracle, policy.vw_args) == ("", "auto", "")
 
 
 def test_every_default_lies_in_its_own_range():
@@ -38,6 +44,12 @@ def test_every_default_lies_in_its_own_range():
         section("fixed:b"),
         section(vw="-q UU --l2 1e-6"),
         section(learning_rate=0.5, vw="--noconstant"),
+        section(oracle="auto"),
+        section("epsilon_greedy", oracle="vw"),
+        section("squarecb:oracle=vw"),
+        section("squarecb:oracle=auto,optimism=0"),
+        section("squarecb:oracle=vw", vw="--sgd"),
+        section(oracle="vw", vw="--sgd"),
     ],
 )
 def test_a_sound_section_has_no_problem(policy):
@@ -49,6 +61,27 @@ def test_options_in_the_text_and_beside_it_mean_the_same():
     assert presets.resolve(section("epsilon_greedy:epsilon=0.1")) == presets.resolve(
         section("epsilon_greedy", epsilon=0.1)
     )
+
+
+@pytest.mark.parametrize("preset", ["squarecb", "epsilon_greedy"])
+def test_the_oracle_is_auto_until_something_else_is_said(preset):
+    assert presets.resolve(section(preset)).oracle == "auto"
+    assert presets.resolve(section(preset, oracle="auto")) == presets.resolve(section(preset))
+    assert presets.resolve(section(preset, oracle="vw")).oracle == "vw"
+    assert presets.resolve(section(f"{preset}:oracle=vw")) == presets.resolve(section(preset, oracle="vw"))
+
+
+@pytest.mark.parametrize("arguments", ["--sgd", "-l 0.3", ""])
+def test_vw_arguments_imply_the_oracle_that_they_are_for(arguments):
+    implied = presets.resolve(section(vw=arguments))
+    assert implied.oracle == "vw"
+    assert implied == presets.resolve(section(vw=arguments, oracle="vw"))
+    assert implied == presets.resolve(section("squarecb:oracle=vw", vw=arguments))
+
+
+@pytest.mark.parametrize("preset", ["uniform", "fixed:b"])
+def test_a_preset_that_does_not_learn_has_no_oracle(preset):
+    assert presets.resolve(section(preset)).oracle == ""
 
 
 def test_a_learning_rate_among_the_vw_arguments_is_the_option():
@@ -75,7 +108,44 @@ def test_a_fixed_variant_may_have_any_name_and_need_not_be_known_without_a_catal
             section(gama_scale=3),
             "policy.gama_scale",
             "'gama_scale' is not an option of squarecb; its options are gamma_scale, gamma_exponent, "
-            "learning_rate, bits, vw",
+            "optimism, learning_rate, bits, oracle, vw",
+        ),
+        (section(optimism=-1), "policy.optimism", "optimism is -1; use a number from 0 to 10"),
+        (section(oracle="linear"), "policy.oracle", "is 'linear'; use auto or vw"),
+        (section(oracle=3), "policy.oracle", "is 3; use auto or vw"),
+        (section(oracle=True), "policy.oracle", "is True; use auto or vw"),
+        (section(oracle=""), "policy.oracle", "is ''; use auto or vw"),
+        (section("squarecb:oracle=linear"), "policy.oracle", "is 'linear'; use auto or vw"),
+        (section("squarecb:oracle=1"), "policy.oracle", "is 1.0; use auto or vw"),
+        (
+            section("squarecb:oracle=vw", oracle="vw"),
+            "policy.oracle",
+            "stands in the preset 'squarecb:oracle=vw' too; keep one of them",
+        ),
+        (
+            section(oracle="auto", vw="--sgd"),
+            "policy.oracle",
+            "is auto, and `vw` arguments are for vw; keep one of them",
+        ),
+        (
+            section("squarecb:oracle=auto", vw="--sgd"),
+            "policy.oracle",
+            "is auto, and `vw` arguments are for vw; keep one of them",
+        ),
+        (
+            section("uniform", oracle="vw"),
+            "policy.oracle",
+            "is for presets that learn; uniform does not: leave it out",
+        ),
+        (
+            section("uniform:oracle=auto"),
+            "policy.oracle",
+            "is for presets that learn; uniform does not: leave it out",
+        ),
+        (
+            section("fixed:b", oracle="auto"),
+            "policy.oracle",
+            "is for presets that learn; fixed does not: leave it out",
         ),
         (section(gamma_scale=-1), "policy.gamma_scale", "gamma_scale is -1; use a number from 0 to 1e+06"),
         (section(gamma_scale="9"), "policy.gamma_scale", "gamma_scale is '9'; use a number from 0 to 1e+06"),

@@ -6,8 +6,8 @@ import statistics
 
 import pytest
 
-from bandit.policies.vw import scaling
-from bandit.policies.vw.scaling import Scaler
+from bandit.policies import scaling
+from bandit.policies.scaling import Scaler
 
 
 def fed(values, name="x"):

@@ -24,7 +24,7 @@ def manifest_at(seq, experiment_id="front-page", spec=SPEC):
 
 
 def publish(store, manifest, model=b"model"):
-    return store.publish(manifest, lambda path: path.write_bytes(model))
+    return store.publish(manifest, lambda folder: (folder / MODEL).write_bytes(model))
 
 
 @pytest.fixture
@@ -72,6 +72,21 @@ def test_of_another_policy_the_last_one_stays_though_it_is_further(store):
     ]
 
 
+@pytest.mark.parametrize("spec", [SPEC, "ffffffff"])
+def test_the_pinned_one_is_never_pruned(store, spec):
+    publish(store, manifest_at(1, spec=spec))
+    store.pin("front-page", snapshot_id(Position(1_001, 1), spec))
+    store.pin("other", snapshot_id(Position(1_002, 2), SPEC))
+    publish(store, manifest_at(2, spec=spec))
+    for seq in range(3, 8):
+        publish(store, manifest_at(seq))
+    kept = [int(name.split("-")[1]) for name in store.names("front-page")]
+    assert kept == ([7, 6, 5, 1] if spec == SPEC else [7, 6, 5, 2, 1])
+    store.pin("front-page", None)
+    publish(store, manifest_at(8))
+    assert 1 not in [int(name.split("-")[1]) for name in store.names("front-page")]
+
+
 def test_another_experiments_snapshots_are_left_alone(store):
     publish(store, manifest_at(1, "other"))
     for seq in range(1, 8):
@@ -95,13 +110,50 @@ def test_no_id_leaves_the_snapshots_folder(tmp_path, experiment_id):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["snapshots"]
 
 
+def publish_two(store, manifest):
+    """Publishes a model of two files."""
+
+    def write(folder):
+        (folder / MODEL).write_bytes(b"model")
+        (folder / "linear.npy").write_bytes(b"model")
+
+    return store.publish(manifest, write)
+
+
+@pytest.mark.parametrize("file", [MODEL, "linear.npy"])
 @pytest.mark.parametrize("damage", [b"modem", b"", b"model "])
-def test_an_altered_model_is_refused(store, damage):
-    name = publish(store, manifest_at(1)).snapshot_id
+def test_an_altered_model_is_refused(store, damage, file):
+    name = publish_two(store, manifest_at(1)).snapshot_id
     folder, _ = store.read("front-page", name)
-    (folder / MODEL).write_bytes(damage)
+    (folder / file).write_bytes(damage)
     with pytest.raises(DamagedSnapshot):
         store.read("front-page", name)
+
+
+@pytest.mark.parametrize("file", [MODEL, "linear.npy"])
+def test_a_missing_a_renamed_or_a_further_file_is_refused(store, file):
+    name = publish_two(store, manifest_at(1)).snapshot_id
+    folder, _ = store.read("front-page", name)
+    (folder / file).rename(folder / "other")
+    with pytest.raises(DamagedSnapshot):
+        store.read("front-page", name)
+    (folder / file).write_bytes(b"model")
+    with pytest.raises(DamagedSnapshot):
+        store.read("front-page", name)
+    (folder / "other").unlink()
+    store.read("front-page", name)
+
+
+def test_the_sum_tells_where_one_file_ends_and_the_next_begins(store):
+    sums = set()
+    for first, second in ((b"ab", b"c"), (b"a", b"bc"), (b"abc", b""), (b"", b"abc")):
+
+        def write(folder, first=first, second=second):
+            (folder / "1").write_bytes(first)
+            (folder / "2").write_bytes(second)
+
+        sums.add(store.publish(manifest_at(1), write).model_sha256)
+    assert len(sums) == 4
 
 
 @pytest.mark.parametrize(
@@ -145,8 +197,8 @@ def test_a_snapshot_that_is_not_there_is_a_damaged_one(store):
 def test_a_model_that_can_not_be_written_publishes_nothing(store):
     publish(store, manifest_at(1))
 
-    def full(path):
-        path.write_bytes(b"half")
+    def full(folder):
+        (folder / MODEL).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):

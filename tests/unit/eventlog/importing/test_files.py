@@ -273,6 +273,7 @@ def test_an_import_goes_only_into_an_empty_folder(tmp_path):
     (data_dir / "lost+found").mkdir()  # a file system's own
     (data_dir / ".import").mkdir()  # of an import that was killed
     (data_dir / ".import" / "events.db").write_text("half")
+    (data_dir / ".import" / "snapshots").mkdir()
     import_log(path, data_dir, "dsjson", Options(), lambda *told: None)
     before = (data_dir / "events.db").read_bytes()
     with pytest.raises(BadImport, match=r"not empty \(events.db\).*new folder"):
@@ -291,6 +292,19 @@ def test_two_imports_into_one_folder_do_not_meet(tmp_path):
         with pytest.raises(BadImport, match="Another import"):
             import_log(path, tmp_path / "data", "dsjson", Options(), lambda *told: None)
         assert (aside / "run-000000").exists()
+
+
+def test_a_log_that_a_server_started_meanwhile_is_never_replaced(tmp_path):
+    path, data_dir = tmp_path / "log", tmp_path / "data"
+    path.write_bytes(SOUND)
+
+    def serve(what, done, total):
+        if what == "write":
+            (data_dir / "events.db").write_text("a server's")
+
+    with pytest.raises(BadImport, match=r"got a log while the import was made.*new folder"):
+        import_log(path, data_dir, "dsjson", Options(), serve)
+    assert [(item.name, item.read_text()) for item in data_dir.iterdir()] == [("events.db", "a server's")]
 
 
 @pytest.mark.parametrize("when", ["read", "write"])

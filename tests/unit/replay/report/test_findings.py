@@ -18,6 +18,7 @@ from bandit.replay.report import Findings, Judged, collect, default_policies, re
 from bandit.replay.report import findings as findings_module
 from bandit.replay.report.exposure import Breakdown, Segment
 from bandit.replay.report.series import Running, Served, Weights
+from bandit.replay.report.signals import Mattering, Matters
 from bandit.replay.runner import Options
 from bandit.replay.sources import open_source
 
@@ -72,6 +73,14 @@ def findings(define):
         last_us=1 << 62,
         counts={"joined": 14, "unrewarded": 3, "control": 5, "treatment": 9},
         first_trouble={EVIL: (3, EVIL)},
+        matters=Matters(
+            (
+                Mattering(EVIL, "matters", 0.01, EVIL, (EVIL, LONG), 14, 0.1),
+                Mattering(LONG, "no_sign", 1.0, None, (LONG, EVIL), 14, 0.1),
+                Mattering("few", "too_few_rows", None, None, None, 14),
+            ),
+            rows=14,
+        ),
     )
 
 
@@ -187,6 +196,17 @@ def played(folder, shop):
 def collected(played, policies, **options):
     with open_source(played.path) as source:
         return collect(source, "data", "front-page", policies, Options(**options), lambda *told: None)
+
+
+def test_signals_are_told_of_once_however_often_the_log_passes(played):
+    found = collected(played, ["squarecb", "uniform"])
+    # One in two of the 600 decisions has a reward.
+    assert found.matters.rows == 300
+    assert {one.signal: one.rows for one in found.matters.signals} == {"age": 300, "channel": 300}
+    assert [one["signal"] for one in found.to_json()["signals"]] == [
+        one.signal for one in found.matters.signals
+    ]
+    assert set(found.to_json()["signals"][0]) >= {"signal", "verdict", "p", "value", "rows"}
 
 
 def test_fixed_and_learning_policies_are_judged_on_the_same_rows(played):

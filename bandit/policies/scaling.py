@@ -42,33 +42,35 @@ class Scaler:
         self._numbers: dict[str, _Running] = {}
         self.updates = 0
 
-    def update(self, name: str, value: float) -> None:
-        """Takes one value into the running figures."""
-        if not -MAGNITUDE <= value <= MAGNITUDE:
-            return
+    def update(self, name: str, value: float) -> float:
+        """Takes one value into the running figures, and returns what the model sees of it from now on."""
         number = self._numbers.get(name)
+        if not -MAGNITUDE <= value <= MAGNITUDE:
+            return _seen(number, value)
         if number is None:
             if len(self._numbers) >= NAMES:
-                return
+                return 0.0
             number = self._numbers[name] = _Running(0, 0.0, 0.0)
-        if number.count >= TRUSTED_COUNT and number.deviation > 0.0:
-            reach = SPREAD * number.deviation
-            value = min(max(value, number.mean - reach), number.mean + reach)
+        taken = value
+        mean, deviation = number.mean, number.deviation
+        if number.count >= TRUSTED_COUNT and deviation > 0.0:
+            reach = SPREAD * deviation
+            if value > mean + reach:
+                taken = mean + reach
+            elif value < mean - reach:
+                taken = mean - reach
         number.count += 1
-        before = value - number.mean
-        number.mean += before / number.count
-        number.squares += before * (value - number.mean)
+        before = taken - mean
+        mean += before / number.count
+        number.mean = mean
+        number.squares += before * (taken - mean)
         number.deviation = math.sqrt(number.squares / number.count)
         self.updates += 1
+        return _seen(number, value)
 
     def standard(self, name: str, value: float) -> float:
         """What the model sees of a value: within ±SPREAD, and 0 for a number that has not varied yet."""
-        number = self._numbers.get(name)
-        if number is None or number.deviation == 0.0:
-            return 0.0
-        scaled = (value - number.mean) / number.deviation
-        # Written so that a NaN, too, comes out as a number.
-        return SPREAD if scaled > SPREAD else scaled if scaled > -SPREAD else -SPREAD
+        return _seen(self._numbers.get(name), value)
 
     def state(self) -> dict[str, list[float]]:
         """Name -> [count, mean, sum of squared deviations], as JSON takes it."""
@@ -81,3 +83,11 @@ class Scaler:
         for name, (count, mean, squares) in state.items():
             scaler._numbers[name] = _Running(int(count), float(mean), float(squares))
         return scaler
+
+
+def _seen(number: _Running | None, value: float) -> float:
+    if number is None or number.deviation == 0.0:
+        return 0.0
+    scaled = (value - number.mean) / number.deviation
+    # Written so that a NaN, too, comes out as a number.
+    return SPREAD if scaled > SPREAD else scaled if scaled > -SPREAD else -SPREAD

@@ -1,0 +1,40 @@
+"""Tries a stored snapshot before it serves: it must load, and predict soundly on a probe."""
+
+from collections.abc import Sequence
+
+from bandit.core.distribution import BrokenDistribution, normalised
+from bandit.core.records import Variant
+from bandit.policies.model import ClosablePolicy, IncompatibleModel, ModelSpec, load_policy
+from bandit.snapshots.manifest import DamagedSnapshot, Manifest
+from bandit.snapshots.store import SnapshotStore
+
+
+class Unservable(ValueError):
+    """A snapshot that can't serve; the message says why."""
+
+
+class NoModel(Unservable):
+    """The snapshot of a preset that doesn't learn: it holds counts alone, and nothing is wrong with it."""
+
+
+def tried(
+    store: SnapshotStore, experiment_id: str, name: str, catalogue: Sequence[Variant]
+) -> tuple[ClosablePolicy, Manifest]:
+    """The policy of a snapshot, which the caller closes. `catalogue` may be empty. Raises Unservable."""
+    if name not in store.names(experiment_id):
+        raise Unservable("it is not stored: it was pruned, or never was there")
+    try:
+        folder, manifest = store.read(experiment_id, name)
+        trained = ModelSpec.from_json(manifest.spec)
+        if not trained.learns:
+            raise NoModel(f"it holds no model, since {trained.preset} learns none; name the preset instead")
+        policy = load_policy(trained, folder, dict(manifest.state), name)
+    except (DamagedSnapshot, IncompatibleModel, OSError) as error:
+        raise Unservable(str(error)) from error
+    probe = catalogue or (Variant("probe"),)
+    try:
+        normalised(policy.distribution({}, probe), len(probe))
+    except BrokenDistribution as error:
+        policy.close()
+        raise Unservable(str(error)) from error
+    return policy, manifest

@@ -1,0 +1,215 @@
+"""Folds joined events into the oracles of an experiment, and serves the one that its evidence favours.
+
+`oracle: auto` trains three side by side: two exact linear regressions a variant, one that takes the world to
+stand still and one that tracks a moving one; and Vowpal Wabbit's, which crosses signals with each other and
+learns from variants' features. `oracle: vw` trains a plain one of Vowpal Wabbit alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from bandit.core.records import Arm, Features, JoinedEvent, Variant
+from bandit.core.rewards import clamp, unit_scale
+from bandit.policies.errors import IncompatibleModel
+from bandit.policies.evidence import Evidence
+from bandit.policies.linear.oracle import LinearOracle
+from bandit.policies.linear.ridge import TRACKING
+from bandit.policies.model_spec import ModelSpec
+from bandit.policies.oracle import Predicted, Standing
+from bandit.policies.presets import AUTO, PRESETS
+from bandit.policies.scaling import Scaler
+from bandit.policies.vw import options
+from bandit.policies.vw.encoding import Encoder
+from bandit.policies.vw.oracle import VwOracle
+from bandit.policies.vw.workspace import vw_version
+
+LINEAR: Final = ("steady", "tracking")
+CROSSED: Final = "crossed"
+PLAIN: Final = "vw"
+
+BORROWED: Final = 0.7
+"""So much of the tracking regression's standard errors is taken for the crossed one's, which knows more: what
+crossings tell, and the variants' features.
+"""
+
+
+class OraclesLearner:
+    """A learning preset's `model.Learner`. The same events give the same fingerprint, whether uninterrupted
+    or saved and loaded in between, and whether or not it was asked for predictions.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, folder: Path | None = None, state: dict[str, Any] | None = None
+    ) -> None:
+        """A new learner, or the one that `save` and `state` left. Raises IncompatibleModel, OSError."""
+        self._spec = spec
+        auto = spec.oracle == AUTO
+        self._arguments = options.arguments(
+            spec.options["learning_rate"],
+            int(spec.options["bits"]),
+            spec.vw_args,
+            options.CROSSED if auto else (),
+        )
+        names = _names(auto)
+        context_numbers, variant_numbers = Scaler(), Scaler()
+        self._evidence = Evidence(names)
+        self._closed = False
+        self.events = 0
+        self._learned = 0
+        linear_state = None
+        if folder is not None:
+            recorded = state or {}
+            self._refuse_another(recorded)
+            try:
+                self.events, self._learned = int(recorded["events"]), int(recorded["learned"])
+                context_numbers = Scaler.restored(recorded["context_numbers"])
+                variant_numbers = Scaler.restored(recorded["variant_numbers"])
+                self._evidence = Evidence(names, recorded["evidence"])
+                linear_state = recorded["linear"]
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise IncompatibleModel(f"the model's state can't be read: {error!r}") from error
+        self._context_numbers, self._variant_numbers = context_numbers, variant_numbers
+        encoder = self._encoder = Encoder(spec.signals, context_numbers, variant_numbers)
+        self._linear = LinearOracle(folder, linear_state) if auto else None
+        self._vw = VwOracle(self._arguments, encoder, encoder.crossed if auto else encoder.plain, folder)
+
+    def learn(self, event: JoinedEvent) -> None:
+        """Learns from one event. Raises ValueError for an UNREWARDED one."""
+        if event.reward is None:
+            raise ValueError("an event without a reward can't be learned from")
+        low, high = self._spec.reward_range
+        decision = event.decision
+        context, variants, chosen = decision.context, decision.variants, decision.chosen
+        # An event of an earlier definition may lie outside today's range.
+        reward = unit_scale(clamp(event.reward, low, high), low, high)
+        # Every eligible variant in turn feeds the running figures: those of the served ones alone would drift
+        # towards the favourite's, and all of them would cost as many updates as there are variants.
+        reading = self._encoder.observe(context, variants[self._learned % len(variants)])
+        error = reward - self._vw.learn(reading, variants, chosen, reward)
+        errors, squares = [error], [error * error]
+        if self._linear is not None:
+            expected, scales = self._linear.learn(reading, variants, chosen, reward)
+            exact = [reward - each for each in expected]
+            errors = [*exact, error]
+            squares = [each * each / scale for each, scale in zip(exact, scales, strict=True)]
+            squares.append(error * error)
+        self._learned += 1
+        self._evidence.take_noise(squares)
+        if decision.arm is Arm.TREATMENT:
+            self.events += 1
+            self._evidence.take(errors)
+
+    def predicted(self, context: Features, variants: Sequence[Variant]) -> Predicted:
+        """What the served oracle expects. Raises BrokenDistribution."""
+        if self._closed:
+            raise ValueError("this model is closed")
+        reading = self._encoder.read(context)
+        linear, name = self._linear, self._evidence.name
+        if linear is None:
+            rewards, errors = self._vw.predict(reading, variants)
+        elif name == CROSSED:
+            # It has no errors of its own, and would never look again at what it once believed to be bad.
+            rewards, _ = self._vw.predict(reading, variants)
+            _, doubts = linear.predict(reading, variants, TRACKING)
+            errors = [BORROWED * doubt for doubt in doubts]
+        else:
+            rewards, errors = linear.predict(reading, variants, LINEAR.index(name))
+        return Predicted(rewards, errors, self._evidence.noise)
+
+    def predict(self, context: Features, variants: Sequence[Variant]) -> list[float]:
+        """The predicted reward of each variant on the unit scale, in [0, 1]."""
+        return [clamp(reward, 0.0, 1.0) for reward in self.predicted(context, variants).rewards]
+
+    def policy(self, snapshot_id: str) -> "OraclePolicy":
+        """A policy on the live model: it knows whatever has been learned so far, and dies with the
+        learner.
+        """
+        return OraclePolicy(self._spec, self, snapshot_id, owns_learner=False)
+
+    @property
+    def standing(self) -> Standing:
+        """Which oracle is served, and how the others do beside it."""
+        return Standing(self._evidence.name, self._evidence.switches, self._evidence.leads())
+
+    def state(self) -> dict[str, Any]:
+        """What must be kept beside the files; JSON keeps it exactly."""
+        return {
+            "vw_version": vw_version(),
+            "arguments": list(self._arguments),
+            "events": self.events,
+            "learned": self._learned,
+            "context_numbers": self._context_numbers.state(),
+            "variant_numbers": self._variant_numbers.state(),
+            "evidence": self._evidence.state(),
+            "linear": None if self._linear is None else self._linear.state(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes the model's files. Raises OSError."""
+        self._vw.save(folder)
+        if self._linear is not None:
+            self._linear.save(folder)
+
+    def fingerprint(self) -> str:
+        """A sum over weights and state, as hex. Writes a file to a temporary folder on the way."""
+        with TemporaryDirectory(prefix="banditd-") as name:
+            self._vw.save(Path(name))
+            learned = self._vw.digest(Path(name))
+        if self._linear is not None:
+            learned += self._linear.digest()
+        return sha256(learned + json.dumps(self.state(), sort_keys=True).encode()).hexdigest()
+
+    def close(self) -> None:
+        """Frees the models."""
+        self._closed = True
+        self._vw.close()
+
+    def _refuse_another(self, state: dict[str, Any]) -> None:
+        """Raises IncompatibleModel unless a state is of this VW version and these arguments."""
+        version = state.get("vw_version")
+        if version != vw_version():
+            raise IncompatibleModel(
+                f"the model is of Vowpal Wabbit {version}, not {vw_version()}: learn it again from the log"
+            )
+        if state.get("arguments") != list(self._arguments):
+            raise IncompatibleModel("the model was made with other options: learn it again from the log")
+
+
+def standing_of(state: Mapping[str, Any]) -> Standing:
+    """The standing in a learner's state. Raises KeyError, TypeError or ValueError if it holds none."""
+    evidence = Evidence(_names(state["linear"] is not None), state["evidence"])
+    return Standing(evidence.name, evidence.switches, evidence.leads())
+
+
+def _names(auto: bool) -> tuple[str, ...]:
+    return (*LINEAR, CROSSED) if auto else (PLAIN,)
+
+
+class OraclePolicy:
+    """A `core.choose.Policy`: the served oracle's predictions, explored by the preset's rule. It does not
+    learn, and never mixes in the floor.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, learner: OraclesLearner, snapshot_id: str, *, owns_learner: bool
+    ) -> None:
+        """`owns_learner`: whether `close` frees the learner; a policy on a live one does not."""
+        self.snapshot_id = snapshot_id
+        self._learner = learner
+        self._explore = PRESETS[spec.preset].explore
+        self._options = spec.options
+        self._owns_learner = owns_learner
+
+    def distribution(self, context: Features, variants: Sequence[Variant]) -> Sequence[float]:
+        """A probability a variant, in order. Raises BrokenDistribution."""
+        learner = self._learner
+        return self._explore(learner.predicted(context, variants), learner.events, self._options)
+
+    def close(self) -> None:
+        """Frees the model, if it is this policy's own."""
+        if self._owns_learner:
+            self._learner.close()

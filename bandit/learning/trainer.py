@@ -229,11 +229,7 @@ class Trainer:
         manifest = fold.manifest(experiment_id, vw_version())
         self._store.publish(manifest, fold.save if fold.learns else None)
         fold.published(manifest.snapshot_id)
-        if fold.learner is not None and fold.learner.standing.serving != track.serving:
-            before, track.serving = track.serving, fold.learner.standing.serving
-            self._logger.info(
-                "oracle serves", experiment_id=experiment_id, oracle=track.serving, before=before or None
-            )
+        self._tell_oracle(experiment_id, track, fold)
         track.published_at_us = self._clock_us()
         track.published_position = track.position
         self._watch.published(experiment_id)
@@ -243,6 +239,15 @@ class Trainer:
             snapshot_id=manifest.snapshot_id,
             joined=manifest.joined,
         )
+
+    def _tell_oracle(self, experiment_id: str, track: _Track, fold: ModelFold) -> None:
+        """Logs which oracle serves, where that changed."""
+        serving = "" if fold.learner is None else fold.learner.standing.serving
+        if track.serving and serving != track.serving:
+            self._logger.info(
+                "another oracle serves", experiment_id=experiment_id, oracle=serving, before=track.serving
+            )
+        track.serving = serving
 
     def _report_lag(self) -> None:
         now = self._clock_us()

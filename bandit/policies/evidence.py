@@ -20,9 +20,9 @@ SWITCH: Final = 1.5
 
 _LEAST: Final = 1e-15
 _NOISE_EVENTS: Final = 2_000
-_NOISE_PRIOR = (0.01, 0.0005)
-"""As if a hundredth of an event with a squared error of 0.05 had been seen: where rewards use little of their
-range, more would stand in the way for long.
+_NOISE_PRIOR = (2.0, 0.1)
+"""As if two events with a squared error of 0.05 had been seen: where rewards are rare, the first ones are all
+alike, and less would take that for certainty.
 """
 
 

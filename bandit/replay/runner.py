@@ -44,6 +44,9 @@ LOGGED: Final = "logged"
 """The policy of the live run itself, in `replay`."""
 
 POLICIES_MAX: Final = 64
+UNUSABLE: Final = ("PROPENSITY_OUT_OF_RANGE", "INVALID_DISTRIBUTION", "PROPENSITY_MISMATCH")
+"""Why a line has no propensity that could be used."""
+
 PROGRESS_EVERY: Final = 1_000
 BATCH_ROWS: Final = 64
 
@@ -234,7 +237,7 @@ class _Run:
         segments = Segments(options.segment) if options.segment else None
         self._gather(gathered, segments, model, skip)
         trouble = dict(self._source.trouble())
-        trouble["bad_propensity"] = trouble.get("bad_line.PROPENSITY_OUT_OF_RANGE", 0)
+        trouble["bad_propensity"] = sum(trouble.get(f"bad_line.{reason}", 0) for reason in UNUSABLE)
         trouble["out_of_range"] = trouble.get("bad_line.REWARD_OUT_OF_RANGE", 0)
         logged = gathered.logged(trouble)
         if not len(logged.reward) and (self._order or live_run is None):

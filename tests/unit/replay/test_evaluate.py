@@ -132,6 +132,15 @@ def test_propensities_that_can_not_be_are_counted_and_take_the_headline_away(bad
     assert "propensity" in found.judgements[0].reason
 
 
+def test_distributions_that_do_not_sum_to_1_take_the_headline_away_too(line, log_of, judged):
+    lines = logged_lines(line, 300)
+    for index in range(0, 300, 30):
+        lines[index] = line(10_000 + index, 0, 1.0, p=(0.5, 0.1), _label_probability=0.5)
+    found = judged(log_of(lines), "uniform")
+    assert found.counts["bad_propensity"] == 10
+    assert found.judgements[0].headline is None
+
+
 def test_rewards_outside_the_declared_range_take_the_headline_away(line, log_of, judged):
     lines = [*logged_lines(line, 300), line(300, reward=5.0)]
     found = judged(log_of(lines), "uniform")

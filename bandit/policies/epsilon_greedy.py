@@ -1,8 +1,7 @@
 """epsilon_greedy: the best predicted variant, and a constant share spread over all.
 
-Langford and Zhang, The Epoch-Greedy Algorithm for Contextual Multi-armed Bandits (NIPS 2007). The default
-share is 0.05: 0.1 brought less on e-mail visits (.171 against .175) and on handwritten digits (.67 against
-.70). It never stops exploring; `squarecb` does as evidence grows.
+Langford and Zhang, The Epoch-Greedy Algorithm for Contextual Multi-armed Bandits (NIPS 2007). It never
+stops exploring; `squarecb` does as evidence grows.
 """
 
 from collections.abc import Mapping, Sequence

@@ -35,7 +35,10 @@ PRESET = Preset(
         "gamma_scale": Option(100.0, 0.0, 1e6, "How greedy the policy is; 0 is uniform."),
         "gamma_exponent": Option(0.5, 0.0, 1.0, "How fast it grows greedier with the events learned."),
         "optimism": Option(
-            0.5, 0.0, 10.0, "How many standard errors above its prediction a variant is taken to be worth."
+            0.5,
+            0.0,
+            10.0,
+            "Variants count for so many standard errors, times sqrt(log(events)), above prediction.",
         ),
         **ORACLE_OPTIONS,
     },

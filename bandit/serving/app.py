@@ -83,7 +83,6 @@ class _App:
             on_commit=self._metrics.committed,
             on_sync=self._metrics.synced,
         )
-        self._metrics.log_up(True)
 
         service = Service(
             views=self._views,

@@ -42,7 +42,6 @@ def run(settings: Settings, report: components.Report) -> None:
         log = SqliteEventLog(settings.data_dir, create=False)
         store = SnapshotStore(settings.data_dir, keep=settings.snapshots_kept)
         metrics = Metrics(lambda _: frozenset())
-        metrics.log_up(True)
         trainer = Trainer(log, store, clock_us=wall_clock_us, watch=metrics)
         report(components.LEARNER, True, "")
         logger.info("learning")

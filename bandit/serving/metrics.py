@@ -111,6 +111,8 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        # Before the log was tried: a gauge starts at 0, and a process that is starting is no outage.
+        self._log_up.set(1)
         self._learned = Counter(
             "banditd_joined_events", "Joined events taken by the learner.", ["experiment"], registry=registry
         )

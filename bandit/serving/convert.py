@@ -3,7 +3,7 @@
 The order of checks is part of the API: limits of the whole message first, then ids, then what they mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
@@ -207,6 +207,40 @@ REWARD_REPLIES: Final[Mapping[RewardStatus, bytes]] = MappingProxyType(
     }
 )
 """The serialised reply to a reward of each status."""
+
+
+def batch_reply(results: Iterable[bytes | pb.CallError]) -> bytes:
+    """A serialised ChooseBatchResponse or RewardBatchResponse, which are written alike: serialised responses
+    and errors, in order. To parse each reply only to write it again would cost as much as to decide.
+    """
+    parts: list[bytes] = []
+    for result in results:
+        if isinstance(result, bytes):
+            tag, body = _RESPONSE_TAG, result
+        else:
+            tag, body = _ERROR_TAG, result.SerializeToString()
+        inner = tag + _varint(len(body))
+        parts += (_RESULTS_TAG + _varint(len(inner) + len(body)), inner, body)
+    return b"".join(parts)
+
+
+def _tag(message: type[Message], field: str) -> bytes:
+    """What stands before a length-delimited field (protobuf.dev/programming-guides/encoding)."""
+    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
+
+
+def _varint(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+_RESULTS_TAG: Final = _tag(pb.ChooseBatchResponse, "results")
+_RESPONSE_TAG: Final = _tag(pb.ChooseResult, "response")
+_ERROR_TAG: Final = _tag(pb.ChooseResult, "error")
 
 
 def check_batch(count: int) -> None:

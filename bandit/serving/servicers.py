@@ -51,23 +51,13 @@ class _Servicer:
 
     async def choose_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.ChooseBatchRequest, body).requests
-        response = pb.ChooseBatchResponse()
-        for reply in await self._all(self._service.choose, requests):
-            if isinstance(reply, Exception):
-                response.results.add(error=self._error("ChooseBatch", reply))
-            else:
-                response.results.add().response.MergeFromString(reply)
-        return response.SerializeToString()
+        replies = await self._all(self._service.choose, requests)
+        return convert.batch_reply(self._result("ChooseBatch", reply) for reply in replies)
 
     async def reward_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.RewardBatchRequest, body).requests
-        response = pb.RewardBatchResponse()
-        for reply in await self._all(self._service.reward, requests):
-            if isinstance(reply, Exception):
-                response.results.add(error=self._error("RewardBatch", reply))
-            else:
-                response.results.add().response.MergeFromString(reply)
-        return response.SerializeToString()
+        replies = await self._all(self._service.reward, requests)
+        return convert.batch_reply(self._result("RewardBatch", reply) for reply in replies)
 
     async def _all(
         self, answer: Answer[_Request, bytes], requests: Sequence[_Request]
@@ -77,7 +67,9 @@ class _Servicer:
         answer(requests, lambda delivered: None if replies.done() else replies.set_result(delivered))
         return await replies
 
-    def _error(self, method: str, error: Exception) -> pb.CallError:
-        refusal = error if isinstance(error, Refused) else internal(method, error)
+    def _result(self, method: str, reply: bytes | Exception) -> bytes | pb.CallError:
+        if not isinstance(reply, Exception):
+            return reply
+        refusal = reply if isinstance(reply, Refused) else internal(method, reply)
         self._metrics.refused(method, refusal.reason)
         return call_error(refusal)

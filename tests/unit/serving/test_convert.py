@@ -187,3 +187,30 @@ def test_whatever_is_sent_is_taken_as_it_came_or_refused_with_a_reason(
 def test_any_bytes_are_a_message_or_malformed(body: bytes) -> None:
     parsed = taken_or_refused(lambda: convert.parse(pb.ChooseBatchRequest, body))
     assert isinstance(parsed, pb.ChooseBatchRequest) or parsed.reason is Reason.MALFORMED_MESSAGE
+
+
+def test_a_batch_reply_is_what_the_library_would_have_written() -> None:
+    responses = [
+        pb.ChooseResponse(decision_id="d" * size, variant_id="v", propensity=0.3)
+        for size in (0, 1, 90, 127, 128, 20_000, 300_000)
+    ]
+    error = pb.CallError(code=5, reason="UNKNOWN_EXPERIMENT", message="m" * 200)
+    given = [*[each.SerializeToString() for each in responses], error, b"", error]
+    wanted = pb.ChooseBatchResponse(
+        results=[
+            *[pb.ChooseResult(response=each) for each in responses],
+            pb.ChooseResult(error=error),
+            pb.ChooseResult(response=pb.ChooseResponse()),
+            pb.ChooseResult(error=error),
+        ]
+    )
+    assert convert.batch_reply(given) == wanted.SerializeToString()
+    assert convert.batch_reply([]) == b""
+
+
+def test_rewards_batch_reply_is_written_alike() -> None:
+    recorded = pb.RewardResponse(status=pb.REWARD_STATUS_RECORDED)
+    error = pb.CallError(code=3, reason="UNKNOWN_METRIC")
+    results = [pb.RewardResult(response=recorded), pb.RewardResult(error=error)]
+    wanted = pb.RewardBatchResponse(results=results)
+    assert convert.batch_reply([recorded.SerializeToString(), error]) == wanted.SerializeToString()

@@ -22,5 +22,7 @@ print(generate_latest(registry).decode())
 def test_a_process_that_is_starting_is_no_outage_of_the_log(tmp_path: Path) -> None:
     # In a process of its own: prometheus_client settles on files or memory when it is first imported.
     command = [sys.executable, "-c", STARTED, str(tmp_path)]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        command, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=True
+    )
     assert "\nbanditd_log_up 1.0\n" in f"\n{done.stdout}"

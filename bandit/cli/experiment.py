@@ -127,7 +127,8 @@ def _serving(oracles: dict[str, Any] | None) -> list[str]:
         return []
     others = [f"{name} {lead:+.1f}" for name, lead in oracles["leads"].items() if name != oracles["serving"]]
     behind = f"standard errors better than it lately: {', '.join(others)}"
-    return [f"oracle: {oracles['serving']} serves, after {oracles['switches']:,} switches; {behind}"]
+    past = f"after {oracles['switches']:,} switches and {oracles['alarms']:,} sudden changes of the world"
+    return [f"oracle: {oracles['serving']} serves, {past}; {behind}"]
 
 
 def _changing(found: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ An experiment that is far behind, as after a change of its policy, is learned a 
 others that are, so that those that are up to date stay so; and it publishes rarely.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ PUBLISH_FAR_BEHIND_EVERY_US: Final = 5_000_000
 
 TICK_EVERY_US: Final = 200_000
 BATCH_EVENTS: Final = 500
-FOLDS_IN_MEMORY: Final = 256
+FOLDS_IN_MEMORY: Final = 48
+"""A fold takes about 5 MB, more for models of more `bits`."""
 
 
 class Watch(Protocol):
@@ -69,6 +71,7 @@ class _Track:
     published_position: Position = ORIGIN
     used: int = 0
     serving: str = ""
+    alarms: int = 0
 
     def due(self, at_us: int) -> bool:
         """Whether there is something to learn."""
@@ -96,6 +99,8 @@ class Trainer:
         self._tail_seq, _ = log.head()
         self._ticked_us = 0
         self._use = 0
+        # Of those tracks whose fold is in memory, the one that was used longest ago first.
+        self._loaded: OrderedDict[str, _Track] = OrderedDict()
 
     def step(self, stopping: Callable[[], bool]) -> bool:
         """Does what is due: new definitions, joined events, snapshots, a tick. True if more is due at once.
@@ -121,7 +126,6 @@ class Trainer:
             self._publish_if_due(experiment_id, track, at_us)
         self._report_lag()
         self._tick_if_due(at_us)
-        self._unload()
         return more
 
     def finish(self) -> None:
@@ -181,6 +185,7 @@ class Trainer:
         self._use += 1
         track.used = self._use
         if track.fold is None:
+            self._make_room()
             for folder, manifest in self._usable(experiment_id, track.spec):
                 try:
                     track.fold = ModelFold.resume(manifest, folder)
@@ -192,6 +197,8 @@ class Trainer:
             if track.position != track.fold.position:
                 track.position = track.fold.position
                 track.backlog = Backlog(track.position)
+            self._loaded[experiment_id] = track
+        self._loaded.move_to_end(experiment_id)
         return track.fold
 
     def _learn(self, experiment_id: str, track: _Track, at_us: int) -> bool:
@@ -241,13 +248,19 @@ class Trainer:
         )
 
     def _tell_oracle(self, experiment_id: str, track: _Track, fold: ModelFold) -> None:
-        """Logs which oracle serves, where that changed."""
-        serving = "" if fold.learner is None else fold.learner.standing.serving
-        if track.serving and serving != track.serving:
-            self._logger.info(
-                "another oracle serves", experiment_id=experiment_id, oracle=serving, before=track.serving
-            )
-        track.serving = serving
+        """Logs which oracle serves, where that changed, and that what it expected stopped holding."""
+        if fold.learner is None:
+            return
+        serving, _, alarms, _ = fold.learner.standing
+        # The first publication only says where things stood.
+        if track.serving:
+            if alarms > track.alarms:
+                self._logger.warning("rewards fell; tracking learns anew", experiment_id=experiment_id)
+            if serving != track.serving:
+                self._logger.info(
+                    "another oracle serves", experiment_id=experiment_id, oracle=serving, before=track.serving
+                )
+        track.serving, track.alarms = serving, alarms
 
     def _report_lag(self) -> None:
         now = self._clock_us()
@@ -262,10 +275,11 @@ class Trainer:
             self._log.append([Tick()])
             self._ticked_us = now
 
-    def _unload(self) -> None:
-        loaded = [(t.used, e) for e, t in self._tracks.items() if t.fold is not None]
-        for _, experiment_id in sorted(loaded)[: max(0, len(loaded) - FOLDS_IN_MEMORY)]:
-            self._put_away(experiment_id, self._tracks[experiment_id])
+    def _make_room(self) -> None:
+        """For one fold more. Before it is loaded, since in one step every experiment may have its turn."""
+        while len(self._loaded) >= FOLDS_IN_MEMORY:
+            experiment_id, track = next(iter(self._loaded.items()))
+            self._put_away(experiment_id, track)
 
     def _put_away(self, experiment_id: str, track: _Track) -> None:
         """Frees a fold; what it learned stays in a snapshot."""
@@ -274,3 +288,4 @@ class Trainer:
                 self._publish(experiment_id, track, track.fold)
             track.fold.close()
             track.fold = None
+            del self._loaded[experiment_id]

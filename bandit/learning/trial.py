@@ -18,17 +18,24 @@ class NoModel(Unservable):
 
 
 def tried(
-    store: SnapshotStore, experiment_id: str, name: str, catalogue: Sequence[Variant]
+    store: SnapshotStore,
+    experiment_id: str,
+    name: str,
+    catalogue: Sequence[Variant],
+    *,
+    compact: bool = False,
 ) -> tuple[ClosablePolicy, Manifest]:
-    """The policy of a snapshot, which the caller closes. `catalogue` may be empty. Raises Unservable."""
-    if name not in store.names(experiment_id):
+    """The policy of a snapshot, which the caller closes. `catalogue` may be empty; for `compact` see
+    `load_policy`. Raises Unservable.
+    """
+    if not store.has(experiment_id, name):
         raise Unservable("it is not stored: it was pruned, or never was there")
     try:
         folder, manifest = store.read(experiment_id, name)
         trained = ModelSpec.from_json(manifest.spec)
         if not trained.learns:
             raise NoModel(f"it holds no model, since {trained.preset} learns none; name the preset instead")
-        policy = load_policy(trained, folder, dict(manifest.state), name)
+        policy = load_policy(trained, folder, dict(manifest.state), name, compact=compact)
     except (DamagedSnapshot, IncompatibleModel, OSError) as error:
         raise Unservable(str(error)) from error
     probe = catalogue or (Variant("probe"),)

@@ -18,6 +18,9 @@ DISCOUNT: Final = 0.998
 SWITCH: Final = 1.5
 """Hysteresis: so many standard errors better must a challenger be than what is served."""
 
+SHAKEN: Final = 0.3
+"""So much of the comparisons is left after an alarm: what predicted well before may not any more."""
+
 _LEAST: Final = 1e-15
 _NOISE_EVENTS: Final = 2_000
 _NOISE_PRIOR = (2.0, 0.1)
@@ -68,6 +71,11 @@ class Evidence:
         if best != self.serving:
             self.serving = best
             self.switches += 1
+
+    def shake(self) -> None:
+        """Lets the past count for little: the world has changed."""
+        self._advantage = [SHAKEN * advantage for advantage in self._advantage]
+        self._squares = [SHAKEN * square for square in self._squares]
 
     def leads(self) -> dict[str, float]:
         """By how many standard errors each oracle lately predicted better than the served one, itself 0."""

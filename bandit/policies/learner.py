@@ -22,6 +22,7 @@ from bandit.policies.model_spec import ModelSpec
 from bandit.policies.oracle import Predicted, Standing
 from bandit.policies.presets import AUTO, PRESETS
 from bandit.policies.scaling import Scaler
+from bandit.policies.surprise import Surprise
 from bandit.policies.vw import options
 from bandit.policies.vw.encoding import Encoder
 from bandit.policies.vw.oracle import VwOracle
@@ -43,9 +44,17 @@ class OraclesLearner:
     """
 
     def __init__(
-        self, spec: ModelSpec, folder: Path | None = None, state: dict[str, Any] | None = None
+        self,
+        spec: ModelSpec,
+        folder: Path | None = None,
+        state: dict[str, Any] | None = None,
+        *,
+        only_predicts: bool = False,
+        compact: bool = False,
     ) -> None:
-        """A new learner, or the one that `save` and `state` left. Raises IncompatibleModel, OSError."""
+        """A new learner, or the one that `save` and `state` left; for `only_predicts` and `compact` see
+        `VwOracle`. Raises IncompatibleModel, OSError.
+        """
         self._spec = spec
         auto = spec.oracle == AUTO
         self._arguments = options.arguments(
@@ -57,7 +66,9 @@ class OraclesLearner:
         names = _names(auto)
         context_numbers, variant_numbers = Scaler(), Scaler()
         self._evidence = Evidence(names)
+        self._surprise = Surprise(len(names))
         self._closed = False
+        generalises = False
         self.events = 0
         self._learned = 0
         linear_state = None
@@ -69,13 +80,17 @@ class OraclesLearner:
                 context_numbers = Scaler.restored(recorded["context_numbers"])
                 variant_numbers = Scaler.restored(recorded["variant_numbers"])
                 self._evidence = Evidence(names, recorded["evidence"])
+                self._surprise = Surprise(len(names), recorded["surprise"])
+                generalises = recorded["generalises"] is True
                 linear_state = recorded["linear"]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise IncompatibleModel(f"the model's state can't be read: {error!r}") from error
         self._context_numbers, self._variant_numbers = context_numbers, variant_numbers
-        encoder = self._encoder = Encoder(spec.signals, context_numbers, variant_numbers)
+        encoder = self._encoder = Encoder(
+            spec.signals, context_numbers, variant_numbers, crossed=auto, generalises=generalises
+        )
         self._linear = LinearOracle(folder, linear_state) if auto else None
-        self._vw = VwOracle(self._arguments, encoder, encoder.crossed if auto else encoder.plain, folder)
+        self._vw = VwOracle(self._arguments, encoder, folder, only_predicts=only_predicts, compact=compact)
 
     def learn(self, event: JoinedEvent) -> None:
         """Learns from one event. Raises ValueError for an UNREWARDED one."""
@@ -86,14 +101,20 @@ class OraclesLearner:
         context, variants, chosen = decision.context, decision.variants, decision.chosen
         # An event of an earlier definition may lie outside today's range.
         reward = unit_scale(clamp(event.reward, low, high), low, high)
+        if self._encoder.take_in(variants) and self._linear is not None and self._learned:
+            # It has learned whole rewards, and from here on learns what Vowpal Wabbit leaves of them.
+            self._linear = LinearOracle()
+            self._evidence.shake()
         # Every eligible variant in turn feeds the running figures: those of the served ones alone would drift
         # towards the favourite's, and all of them would cost as many updates as there are variants.
         reading = self._encoder.observe(context, variants[self._learned % len(variants)])
-        error = reward - self._vw.learn(reading, variants, chosen, reward)
+        known = self._vw.learn(reading, variants, chosen, reward)
+        error = reward - known
         errors, squares = [error], [error * error]
         if self._linear is not None:
-            expected, scales = self._linear.learn(reading, variants, chosen, reward)
-            exact = [reward - each for each in expected]
+            base = known if self._encoder.generalises else 0.0
+            found, scales = self._linear.learn(reading, variants, chosen, reward - base)
+            exact = [reward - base - each for each in found]
             errors = [*exact, error]
             squares = [each * each / scale for each, scale in zip(exact, scales, strict=True)]
             squares.append(error * error)
@@ -102,6 +123,14 @@ class OraclesLearner:
         if decision.arm is Arm.TREATMENT:
             self.events += 1
             self._evidence.take(errors)
+            self._notice(errors)
+
+    def _notice(self, errors: Sequence[float]) -> None:
+        """Unlearns where the world has changed: to wait until new events outweigh the old ones is slow."""
+        watched = (self._evidence.serving, LINEAR.index("tracking"))
+        if self._linear is not None and self._surprise.take(errors, watched, self._evidence.noise):
+            self._linear.forget()
+            self._evidence.shake()
 
     def predicted(self, context: Features, variants: Sequence[Variant]) -> Predicted:
         """What the served oracle expects. Raises BrokenDistribution."""
@@ -118,6 +147,9 @@ class OraclesLearner:
             errors = [BORROWED * doubt for doubt in doubts]
         else:
             rewards, errors = linear.predict(reading, variants, LINEAR.index(name))
+            if self._encoder.generalises:
+                bases, _ = self._vw.predict(reading, variants)
+                rewards = [reward + base for reward, base in zip(rewards, bases, strict=True)]
         return Predicted(rewards, errors, self._evidence.noise)
 
     def predict(self, context: Features, variants: Sequence[Variant]) -> list[float]:
@@ -133,7 +165,9 @@ class OraclesLearner:
     @property
     def standing(self) -> Standing:
         """Which oracle is served, and how the others do beside it."""
-        return Standing(self._evidence.name, self._evidence.switches, self._evidence.leads())
+        return Standing(
+            self._evidence.name, self._evidence.switches, self._surprise.alarms, self._evidence.leads()
+        )
 
     def state(self) -> dict[str, Any]:
         """What must be kept beside the files; JSON keeps it exactly."""
@@ -145,6 +179,8 @@ class OraclesLearner:
             "context_numbers": self._context_numbers.state(),
             "variant_numbers": self._variant_numbers.state(),
             "evidence": self._evidence.state(),
+            "surprise": self._surprise.state(),
+            "generalises": self._encoder.generalises,
             "linear": None if self._linear is None else self._linear.state(),
         }
 
@@ -182,7 +218,7 @@ class OraclesLearner:
 def standing_of(state: Mapping[str, Any]) -> Standing:
     """The standing in a learner's state. Raises KeyError, TypeError or ValueError if it holds none."""
     evidence = Evidence(_names(state["linear"] is not None), state["evidence"])
-    return Standing(evidence.name, evidence.switches, evidence.leads())
+    return Standing(evidence.name, evidence.switches, int(state["surprise"]["alarms"]), evidence.leads())
 
 
 def _names(auto: bool) -> tuple[str, ...]:

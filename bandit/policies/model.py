@@ -85,9 +85,15 @@ def load_learner(spec: ModelSpec, folder: Path, state: dict[str, Any]) -> Learne
     return OraclesLearner(_learning(spec), folder, state)
 
 
-def load_policy(spec: ModelSpec, folder: Path, state: dict[str, Any], snapshot_id: str) -> ClosablePolicy:
-    """A policy on a stored model. Raises IncompatibleModel, OSError, ValueError as above."""
-    return OraclePolicy(spec, OraclesLearner(_learning(spec), folder, state), snapshot_id, owns_learner=True)
+def load_policy(
+    spec: ModelSpec, folder: Path, state: dict[str, Any], snapshot_id: str, *, compact: bool = False
+) -> ClosablePolicy:
+    """A policy on a stored model; a `compact` one predicts the same, slower, in a fraction of the memory.
+
+    Raises IncompatibleModel, OSError, ValueError as above.
+    """
+    learner = OraclesLearner(_learning(spec), folder, state, only_predicts=True, compact=compact)
+    return OraclePolicy(spec, learner, snapshot_id, owns_learner=True)
 
 
 def _learning(spec: ModelSpec) -> ModelSpec:

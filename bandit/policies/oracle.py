@@ -20,10 +20,11 @@ class Predicted(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Which of several oracles is `serving`, after how many `switches`; and by how many standard errors each
-    lately predicted better than it, below 0 for worse.
+    """Which of several oracles is `serving`, after how many `switches` and `alarms` of a world that changed;
+    and by how many standard errors each lately predicted better than it, below 0 for worse.
     """
 
     serving: str
     switches: int
+    alarms: int
     leads: Mapping[str, float]

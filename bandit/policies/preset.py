@@ -41,7 +41,7 @@ class Preset:
 ORACLE_OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "learning_rate": Option(
-            0.5,
+            0.25,
             1e-4,
             10.0,
             "How far one event moves Vowpal Wabbit's regression. Higher forgets faster, lower averages more.",

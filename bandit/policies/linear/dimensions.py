@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bandit.policies.vw.encoding import Reading
 
-F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 
 STEP: Final = 8
 """Vectors grow by so many dimensions."""
@@ -60,7 +60,7 @@ class Dimensions:
         self.closed = True
         self._memo.clear()
 
-    def vector(self, reading: Reading) -> F64:
+    def vector(self, reading: Reading) -> F32:
         """Shape (size,). A feature that is not known yet is left out."""
         # Every decision and every event comes by here: filling a list is faster than an array.
         values = [0.0] * self.size
@@ -78,7 +78,7 @@ class Dimensions:
                 index = self._dimension(token)
             if index:
                 values[index] += 1.0
-        return np.array(values)
+        return np.array(values, np.float32)
 
     def _dimension(self, feature: str) -> int:
         """A feature's dimension; 0 for one that has none."""

@@ -1,5 +1,6 @@
 """The linear regressions of an experiment: contexts and variants in, rewards with their errors out."""
 
+import math
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,9 @@ from bandit.policies.vw.encoding import Reading
 
 MODEL: Final = "linear.npy"
 UNKNOWN: Final = -1
+
+TOGETHER_MAX: Final = 32
+"""The variants of calls of up to so many get their rows together."""
 
 
 class LinearOracle:
@@ -51,9 +55,8 @@ class LinearOracle:
         x = self._dimensions.vector(reading)
         if variants is not self._rows_for:
             self._look_up(variants)
-        means, variances = self._ridges.predict(x, self._rows, way)
-        rewards: list[float] = means.tolist()
-        errors: list[float] = np.sqrt(variances).tolist()
+        rewards, variances = self._ridges.predict(x, self._rows, way)
+        errors = [math.sqrt(variance) for variance in variances]
         if self._rows_unknown:
             mean, error = self._ridges.means[way], self._ridges.prior_variance(x, way) ** 0.5
             for index in self._rows_unknown:
@@ -62,7 +65,7 @@ class LinearOracle:
 
     def _look_up(self, variants: Sequence[Variant]) -> None:
         numbers = [self._row_of.get(variant.id, UNKNOWN) for variant in variants]
-        full = not self._room_for_row()
+        full = not self._room_for_rows(1)
         self._rows_unknown = [] if full else [i for i, number in enumerate(numbers) if number == UNKNOWN]
         self._rows = rows_of([max(number, 0) for number in numbers])
         # A list may change, or be another one's memory, by the time that it is compared.
@@ -76,14 +79,29 @@ class LinearOracle:
         name = variants[chosen].id
         row = self._row_of.get(name)
         if row is None:
-            row = 0
-            if self._room_for_row():
-                row = self._row_of[name] = self._ridges.add_row()
-                self._rows_for = None
+            row = self._new_row(name, variants)
         return self._ridges.learn(self._dimensions.vector(reading), row, reward)
 
-    def _room_for_row(self) -> bool:
-        return self._ridges.has_room(self._ridges.rows + 1, self._ridges.size)
+    def _new_row(self, name: str, variants: Sequence[Variant]) -> int:
+        """A row for a variant that is learned of for the first time; 0 if there is no room."""
+        if not self._room_for_rows(1):
+            return 0
+        names = [variant.id for variant in variants]
+        # A whole catalogue at once, in its order: what lies together is predicted for in one go.
+        if len(names) > TOGETHER_MAX or not self._room_for_rows(len(names)):
+            names = [name]
+        for each in names:
+            if each not in self._row_of:
+                self._row_of[each] = self._ridges.add_row()
+        self._rows_for = None
+        return self._row_of[name]
+
+    def forget(self) -> None:
+        """Lets the tracking way know nothing again."""
+        self._ridges.forget()
+
+    def _room_for_rows(self, count: int) -> bool:
+        return self._ridges.has_room(self._ridges.rows + count, self._ridges.size)
 
     def _make_room(self, reading: Reading) -> None:
         dimensions, ridges = self._dimensions, self._ridges

@@ -9,8 +9,8 @@ The tracking one takes w for a random walk: between two events of a variant, P g
 that was learned meanwhile, up to the prior (a Kalman filter; Harvey, Forecasting, Structural Time Series
 Models and the Kalman Filter, 1989, ch. 3). It forgets what it has not seen for long and explores it again.
 
-Covariances are of single precision, since moving them through the caches is what an event costs: expectations
-are exact to 1e-5, and from some 40,000 events of a variant on the steady regression averages over about the
+All is of single precision, since moving it through the caches is what an event costs: expectations are exact
+to 1e-5, and from some 40,000 events of a variant on the steady regression averages over about the
 last 30,000. Vectors are too short for NumPy's linear algebra to share them among threads, so the same events
 give the same bits in every process of a machine; another kind of processor may round otherwise.
 """
@@ -36,6 +36,9 @@ DRIFT: Final = 1e-4
 MEAN_EVENTS: Final = 2_000
 """The tracking regression's mean reward is that of about the last so many events."""
 
+FORGOTTEN_MEAN_EVENTS: Final = 10
+"""After `forget` the mean counts as that of so many events."""
+
 NUMBERS_MAX: Final = 1 << 20
 """All covariances together hold at most so many numbers, 4 MB, and as many again in reserve. A variant that
 finds no room is learned together with all others that found none.
@@ -43,11 +46,15 @@ finds no room is learned together with all others that found none.
 
 STEADY, TRACKING = 0, 1
 _WAYS: Final = 2
+_HEAD: Final = 6
 
 
 class Ridges:
     """Regressions by the number of a variant, 0 to rows - 1. Row 0 is that of variants without one of their
     own.
+
+    Of each, one array (size + 1, size) holds the covariance and, as its last line, the weights: [P; w] x is
+    all that a prediction needs, and one product moves both by what was learned.
     """
 
     def __init__(self, size: int) -> None:
@@ -56,13 +63,21 @@ class Ridges:
         self.size = size
         self.events = 0
         self.means = [0.0] * _WAYS
+        self._tracked = 0
+        self._learned = _unlearned(1, size)
+        self._learned_at = [0]
+        self._shape()
+
+    def _shape(self) -> None:
+        """What depends on how large the arrays are."""
+        size = self.size
         self._prior = _prior(size)
         self._tracking_prior = self._prior[TRACKING]
-        self._covariance = _unlearned(1, size)
-        self._weights = np.zeros((1, _WAYS, size))
-        self._learned_at = np.zeros(1)
-        self._buffer = np.zeros((_WAYS, size, size), np.float32)
-        self._views: dict[int, tuple[F32, F32, F64]] = {}
+        self._views: dict[int, tuple[F32, F32, F32]] = {}
+        self._change = np.empty((size + 1, size), np.float32)
+        self._product = np.empty(size + 1, np.float32)
+        self._spread = self._product[:size]
+        self._column, self._line = self._product[:, None], self._product[None, :size]
 
     def has_room(self, rows: int, size: int) -> bool:
         """Whether `rows` rows of `size` numbers may be kept."""
@@ -70,110 +85,128 @@ class Ridges:
 
     def add_row(self) -> int:
         """A new row, that knows nothing; its number."""
-        if self.rows == len(self._weights):
-            more = max(4, self.rows)
-            self._covariance = np.concatenate([self._covariance, _unlearned(more, self.size)])
-            self._weights = np.concatenate([self._weights, np.zeros((more, _WAYS, self.size))])
-            self._learned_at = np.concatenate([self._learned_at, np.zeros(more)])
-            self._views.clear()
-        self._learned_at[self.rows] = self.events
+        kept = self._learned.shape[1]
+        if self.rows == kept:
+            more = _unlearned(max(4, kept), self.size)
+            self._learned = np.concatenate([self._learned, more], axis=1)
+            self._shape()
+        self._learned_at.append(self.events)
         self.rows += 1
         return self.rows - 1
 
     def grow(self, size: int) -> None:
         """Vectors of more numbers from now on."""
-        old = self.size
-        covariance = _unlearned(len(self._weights), size)
-        covariance[:, :, :old, :old] = self._covariance
-        weights = np.zeros((len(self._weights), _WAYS, size))
-        weights[:, :, :old] = self._weights
-        self._covariance, self._weights, self.size = covariance, weights, size
-        self._prior = _prior(size)
-        self._tracking_prior = self._prior[TRACKING]
-        self._buffer = np.zeros((_WAYS, size, size), np.float32)
-        self._views.clear()
+        old, before = self.size, self._learned
+        self._learned = _unlearned(before.shape[1], size)
+        self._learned[:, :, :old, :old] = before[:, :, :old]
+        self._learned[:, :, size, :old] = before[:, :, old]
+        self.size = size
+        self._shape()
 
-    def predict(self, x: F64, rows: Any, way: int) -> tuple[F64, F64]:
+    def predict(self, x: F32, rows: Any, way: int) -> tuple[list[float], list[float]]:
         """(expected rewards, their variances in units of the noise's) for a vector and rows: an array of
         numbers, or a slice, which is faster.
         """
-        means = self._weights[rows, way] @ x + self.means[way]
-        single = x.astype(np.float32)
-        variances = np.maximum((self._covariance[rows, way] @ single) @ single, 0.0)
+        # Every decision comes by here: few calls, and of a few numbers plain Python is the faster calculator.
+        size = self.size
+        learned = self._learned[way, rows]
+        products = np.dot(learned.reshape(-1, size), x).reshape(-1, size + 1)
+        mean = self.means[way]
+        means = [mean + value for value in products[:, size].tolist()]
+        variances = np.dot(products[:, :size], x).tolist()
         if way == TRACKING:
-            grown = DRIFT * (x @ x) * (self.events - self._learned_at[rows])
-            variances = np.minimum(variances + grown, self.prior_variance(x, way))
+            drift, most = DRIFT * float(np.dot(x, x)), self.prior_variance(x, way)
+            at = self._learned_at[rows] if isinstance(rows, slice) else [self._learned_at[n] for n in rows]
+            now = self.events
+            variances = [
+                min(max(variance, 0.0) + drift * (now - then), most)
+                for variance, then in zip(variances, at, strict=True)
+            ]
+        else:
+            variances = [max(variance, 0.0) for variance in variances]
         return means, variances
 
-    def prior_variance(self, x: F64, way: int) -> float:
+    def prior_variance(self, x: F32, way: int) -> float:
         """The variance of what is expected of a variant that nothing is known of."""
         return float((x * x) @ self._prior[way])
 
-    def learn(self, x: F64, row: int, reward: float) -> tuple[list[float], list[float]]:
+    def learn(self, x: F32, row: int, reward: float) -> tuple[list[float], list[float]]:
         """Learns a reward; (what each way expected, and 1 + its variance in units of the noise's)."""
-        # Every joined event comes by here: few calls, and no new array of the covariance's size.
+        # Every joined event comes by here: few calls, no new array of the covariance's size, and of single
+        # numbers plain Python is the faster calculator.
         self.events += 1
-        covariance, diagonal, weights = self._views.get(row) or self._view(row)
+        *both, diagonal = self._views.get(row) or self._view(row)
         diagonal += DRIFT * (self.events - self._learned_at[row])
         self._learned_at[row] = self.events
         np.minimum(diagonal, self._tracking_prior, out=diagonal)
-        single = x.astype(np.float32)
-        spread = np.dot(covariance, single)
-        # Of two numbers plain Python is the faster calculator.
-        scales = [1.0 + variance for variance in np.dot(spread, single).tolist()]
-        expected = [mean + value for mean, value in zip(self.means, np.dot(weights, x).tolist(), strict=True)]
-        roots = [math.sqrt(scale) for scale in scales]
-        spread /= np.array(roots, np.float32)[:, None]
-        # Written so that the covariance stays symmetric to the last bit: a file holds one half of it.
-        np.multiply(spread[:, :, None], spread[:, None, :], out=self._buffer)
-        covariance -= self._buffer
-        surprise = [(reward - each) / root for each, root in zip(expected, roots, strict=True)]
-        weights += spread * np.array(surprise)[:, None]
+        product, spread, change, size = self._product, self._spread, self._change, self.size
+        expected, scales = [], []
+        for learned, mean in zip(both, self.means, strict=True):
+            np.dot(learned, x, out=product)
+            scale = 1.0 + float(np.dot(spread, x))
+            known = mean + float(product[size])
+            product[size] = known - reward
+            # Shared between both factors, so that the covariance stays symmetric to the last bit: a file
+            # holds one half of it.
+            product *= 1.0 / math.sqrt(scale)
+            np.dot(self._column, self._line, out=change)
+            learned -= change
+            expected.append(known)
+            scales.append(scale)
         steady, tracking = self.means
         steady += (reward - steady) / self.events
-        tracking += (reward - tracking) / min(self.events, MEAN_EVENTS)
+        self._tracked = min(self._tracked + 1, MEAN_EVENTS)
+        tracking += (reward - tracking) / self._tracked
         self.means = [steady, tracking]
         return expected, scales
 
-    def _view(self, row: int) -> tuple[F32, F32, F64]:
-        """A row's covariances, the diagonal of the tracking one, and its weights: to be written to."""
-        covariance = self._covariance[row]
-        diagonal = covariance[TRACKING].reshape(-1)[:: self.size + 1]
-        self._views[row] = covariance, diagonal, self._weights[row]
+    def forget(self) -> None:
+        """Lets the tracking regressions know nothing again, but for the mean, which soon follows."""
+        tracking = self._learned[TRACKING]
+        tracking[:] = _unlearned(len(tracking), self.size)[TRACKING]
+        self._tracked = min(self._tracked, FORGOTTEN_MEAN_EVENTS)
+        self._learned_at = [self.events] * self.rows
+
+    def _view(self, row: int) -> tuple[F32, F32, F32]:
+        """What is learned of a row in both ways, and the diagonal of the tracking covariance: live."""
+        steady, tracking = self._learned[STEADY, row], self._learned[TRACKING, row]
+        diagonal = tracking[: self.size].reshape(-1)[:: self.size + 1]
+        self._views[row] = steady, tracking, diagonal
         return self._views[row]
 
     def array(self) -> F64:
         """All numbers as one array, for a file."""
-        upper = np.triu_indices(self.size)
+        size, learned = self.size, self._learned[:, : self.rows]
+        upper = np.triu_indices(size)
         return np.concatenate(
             [
-                [self.rows, self.size, self.events, *self.means],
-                self._learned_at[: self.rows],
-                self._weights[: self.rows].reshape(-1),
-                self._covariance[: self.rows][:, :, upper[0], upper[1]].reshape(-1),
+                [self.rows, size, self.events, self._tracked, *self.means],
+                self._learned_at,
+                learned[:, :, size].reshape(-1),
+                learned[:, :, upper[0], upper[1]].reshape(-1),
             ]
         )
 
     @classmethod
     def restored(cls, array: F64) -> "Ridges":
         """The regressions that `array` came from. Raises ValueError if it can't be."""
-        if array.ndim != 1 or array.dtype != np.float64 or len(array) < 5:
+        if array.ndim != 1 or array.dtype != np.float64 or len(array) < _HEAD:
             raise ValueError("it is not an array of regressions")
-        rows, size, events = (int(number) for number in array[:3])
+        rows, size, events, tracked = (int(number) for number in array[:4])
         half = size * (size + 1) // 2
-        if rows < 1 or size < 1 or len(array) != 5 + rows * (1 + _WAYS * (size + half)):
+        if rows < 1 or size < 1 or len(array) != _HEAD + rows * (1 + _WAYS * (size + half)):
             raise ValueError("its length is not what its head says")
         found = cls(size)
-        found.rows, found.events = rows, events
-        found.means = array[3:5].tolist()
-        learned, weights, covariance = np.split(array[5:], [rows, rows + rows * _WAYS * size])
-        found._learned_at = learned.copy()
-        found._weights = weights.reshape(rows, _WAYS, size).copy()
+        found.rows, found.events, found._tracked = rows, events, tracked
+        found.means = array[4:_HEAD].tolist()
+        learned_at, weights, covariance = np.split(array[_HEAD:], [rows, rows + rows * _WAYS * size])
+        found._learned_at = [int(number) for number in learned_at]
         upper = np.triu_indices(size)
-        full = np.zeros((rows, _WAYS, size, size), np.float32)
-        full[:, :, upper[0], upper[1]] = covariance.reshape(rows, _WAYS, half)
-        full[:, :, upper[1], upper[0]] = covariance.reshape(rows, _WAYS, half)
-        found._covariance = full
+        covariance = covariance.reshape(_WAYS, rows, half)
+        found._learned = np.zeros((_WAYS, rows, size + 1, size), np.float32)
+        found._learned[:, :, size] = weights.reshape(_WAYS, rows, size)
+        found._learned[:, :, upper[0], upper[1]] = covariance
+        found._learned[:, :, upper[1], upper[0]] = covariance
         return found
 
 
@@ -185,9 +218,10 @@ def _prior(size: int) -> F32:
 
 
 def _unlearned(rows: int, size: int) -> F32:
-    covariance = np.zeros((rows, _WAYS, size, size), np.float32)
-    covariance[:, :, np.arange(size), np.arange(size)] = _prior(size)
-    return covariance
+    """Shape (ways, rows, size + 1, size)."""
+    learned = np.zeros((_WAYS, rows, size + 1, size), np.float32)
+    learned[:, :, np.arange(size), np.arange(size)] = _prior(size)[:, None]
+    return learned
 
 
 def rows_of(numbers: Sequence[int]) -> Any:

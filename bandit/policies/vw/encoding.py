@@ -1,8 +1,9 @@
 """Contexts and variants -> Vowpal Wabbit's text, so that no text in them can be syntax.
 
-Namespaces: U the context, A the variant's id, F the variant's features, B the bands of the context's numbers,
-L a context that is too long to be crossed. A token says its type, and equal tokens mean equal name, type and
-value:
+Namespaces: U the context, A the variant's id, F the variant's features; and for a model that crosses signals
+with each other B the bands of the context's numbers, L a context that is too long for that, V the ids of
+variants whose features tell what holds for others too. A token says its type, and equal tokens mean equal
+name, type and value:
 
     recency:0.3121    a number, standardised (its value stands apart, so the token is the name)
     channel=Web       a category             newbie?1   a flag
@@ -14,7 +15,6 @@ and `%` are written as %HEX; and an empty text as %; so that the writing can be 
 ambiguous. Features stand in the order of their names, numbers first: maps have none, and sums depend on it.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from bandit.core.experiment import Signal
 from bandit.core.records import Features, FeatureValue, Variant
 from bandit.core.signals import TYPES, for_model
-from bandit.policies.scaling import Scaler
+from bandit.policies.scaling import SPREAD, Scaler
 
 _SYNTAX = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff|:=?+~%]")
 _UNKNOWN: tuple[type, Signal | None] = (type(None), None)
@@ -36,7 +36,13 @@ CROSSED_MAX: Final = 64
 """Contexts of more features than this are not crossed with themselves."""
 
 BANDS_MAX: Final = 5
-"""Numbers further out than this many bands share the outermost."""
+"""Numbers further out than this many bands, each half a standard deviation wide, share the outermost."""
+
+_OUTERMOST: Final = 2.0 * SPREAD
+_BANDS: Final = [
+    f"~{min(max(band, -BANDS_MAX), BANDS_MAX - 1)}" for band in range(-int(_OUTERMOST), int(_OUTERMOST) + 1)
+]
+"""The bands of standardised numbers, from the lowest on."""
 
 
 class _Escapes(dict[str, str]):
@@ -86,11 +92,20 @@ class Encoder:
     """
 
     def __init__(
-        self, signals: Mapping[str, Signal] | None, context_numbers: Scaler, variant_numbers: Scaler
+        self,
+        signals: Mapping[str, Signal] | None,
+        context_numbers: Scaler,
+        variant_numbers: Scaler,
+        *,
+        crossed: bool = False,
+        generalises: bool = False,
     ) -> None:
         """`signals` are the declared ones, None where any is taken. The scalers are read here, and fed by
-        `observe`.
+        `observe`. `crossed`: for a model that crosses signals with each other. `generalises`: whether earlier
+        events said so, see `take_in`.
         """
+        self._crossed = crossed
+        self.generalises = generalises
         self._signals: dict[str, tuple[type, Signal | None]] | None = None
         if signals is not None:
             self._signals = {
@@ -102,7 +117,8 @@ class Encoder:
         self._variant_numbers = variant_numbers
         self._written: list[str] = []
         self._written_of: Sequence[Variant] | None = None
-        self._written_at = 0
+        self._written_at = self.revision
+        self._taken_in: Sequence[Variant] | None = None
         self._read_of: Features | None = None
         self._read_numbers: list[tuple[str, str, float]] = []
         self._read_texts: list[str] = []
@@ -110,9 +126,9 @@ class Encoder:
         self._tokens = _Tokens(self._token)
 
     @property
-    def variant_updates(self) -> int:
-        """Changes whenever the figures move that scale the variants' numbers."""
-        return self._variant_numbers.updates
+    def revision(self) -> tuple[int, bool]:
+        """Changes whenever a variant's line would."""
+        return self._variant_numbers.updates, self.generalises
 
     def observe(self, context: Features, variant: Variant) -> Reading:
         """Takes the numbers of one event into the running figures, and reads the context by them."""
@@ -151,27 +167,38 @@ class Encoder:
 
     def shared(self, context: Features) -> str:
         """The line of a context: before the variants' lines, it asks for a prediction of each of them."""
-        return self.plain(self.read(context))
+        return self.written(self.read(context))
 
-    def plain(self, reading: Reading) -> str:
-        """`shared` of what was read already."""
-        numbers = [f"{name}:{value:.4f}" for name, value in reading.numbers]
-        return " ".join(["shared |U", *numbers, *reading.tokens])
+    def written(self, reading: Reading) -> str:
+        """`shared` of what was read already.
 
-    def crossed(self, reading: Reading) -> str:
-        """The line of a context for a model that crosses signals with each other: numbers come a second time,
-        as the band that they lie in, since what they decide may rise and fall again. Contexts of more than
-        CROSSED_MAX features stay uncrossed, under another namespace: pairs grow with the square.
+        For a model that crosses signals with each other numbers come a second time, as the band that they lie
+        in, since what they decide may rise and fall again. Contexts of more than CROSSED_MAX features stay
+        uncrossed, under another namespace: pairs grow with the square.
         """
         numbers, tokens = reading
-        if len(numbers) + len(tokens) > CROSSED_MAX:
-            return self.plain(reading).replace("|U", "|L", 1)
-        bands = [f"{name}~{_band(value)}" for name, value in numbers]
-        return f"{self.plain(reading)} |B {' '.join(bands)}" if bands else self.plain(reading)
+        features = [*[f"{name}:{value:.4f}" for name, value in numbers], *tokens]
+        if self._crossed and len(features) > CROSSED_MAX:
+            return " ".join(["shared |L", *features])
+        if self._crossed and numbers:
+            features.append("|B")
+            features += [f"{name}{_BANDS[int(2.0 * value + _OUTERMOST)]}" for name, value in numbers]
+        return " ".join(["shared |U", *features])
+
+    def take_in(self, variants: Sequence[Variant]) -> bool:
+        """Takes in the variants of an event. From the first on of which several share a feature, all that is
+        written rests on that, whichever variants a call brings. Whether this was the first.
+        """
+        if self.generalises or not self._crossed or variants is self._taken_in:
+            return False
+        self.generalises = _generalise(variants)
+        # A list may change, or be another one's memory, by the time that it is compared.
+        self._taken_in = variants if type(variants) is tuple else None
+        return self.generalises
 
     def line(self, variants: Sequence[Variant], chosen: int) -> str:
         """One variant's line."""
-        if variants is self._written_of and self._variant_numbers.updates == self._written_at:
+        if variants is self._written_of and self.revision == self._written_at:
             return self._written[chosen]
         return self._line(variants[chosen])
 
@@ -181,7 +208,7 @@ class Encoder:
         if type(variants) is tuple:
             # A tuple can't change: its lines hold until the figures move that scale its numbers.
             self._written, self._written_of = written, variants
-            self._written_at = self._variant_numbers.updates
+            self._written_at = self.revision
         return "\n".join(written)
 
     def _token(self, name: str, value: FeatureValue) -> tuple[str, ...]:
@@ -206,7 +233,9 @@ class Encoder:
         return value if bounded is None else for_model(bounded, value)
 
     def _line(self, variant: Variant) -> str:
-        line = f"|A id={self._escapes[variant.id]}"
+        # Where features tell what holds for other variants too, all the crossings of ids would drown it: .50
+        # instead of .75 with fifty variants that are known by their features.
+        line = f"|{'V' if self.generalises else 'A'} id={self._escapes[variant.id]}"
         if not variant.features:
             return line
         numbers = self._variant_numbers
@@ -229,9 +258,17 @@ class Encoder:
         )
 
 
-def _band(value: float) -> int:
-    """The band of a standardised number, each half a standard deviation wide."""
-    return min(max(math.floor(2.0 * value), -BANDS_MAX), BANDS_MAX - 1)
+def _generalise(variants: Sequence[Variant]) -> bool:
+    seen: set[object] = set()
+    for variant in variants:
+        for name, value in variant.features.items():
+            # A repeat in a list says nothing new, and a word of a list is another one than the text alone.
+            for part in set(value) if type(value) is tuple else (value,):
+                key = name if type(part) is float else (name, type(value), part)
+                if key in seen:
+                    return True
+                seen.add(key)
+    return False
 
 
 def _numbers(features: Features) -> list[tuple[str, float]]:

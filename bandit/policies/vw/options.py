@@ -13,8 +13,8 @@ from typing import Final
 LETTERS: Final = "UAF"
 """The namespaces: U the context, A the variant's id, F the variant's features."""
 
-CROSSED: Final = ("UUA", "BA", "LA", "LF")
-"""Crossings of the model that crosses signals with each other; B and L are those of `encoding`."""
+CROSSED: Final = ("UV", "UUA", "BA", "LA", "LV", "LF")
+"""Crossings of the model that crosses signals with each other; B, L and V are those of `encoding`."""
 
 _NUMBERS = {
     "--learning_rate": (1e-4, 10.0),

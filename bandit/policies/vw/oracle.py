@@ -8,7 +8,7 @@ so control rows teach it as treatment rows do.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from bandit.core.records import Variant
 from bandit.policies.errors import IncompatibleModel
 from bandit.policies.vw import model_file, options
 from bandit.policies.vw.encoding import Encoder, Reading
+from bandit.policies.vw.stored import Stored
 from bandit.policies.vw.workspace import Prepared, Workspace, vw_version
 
 MODEL: Final = "model.vw"
@@ -29,26 +30,34 @@ class VwOracle:
         self,
         arguments: Sequence[str],
         encoder: Encoder,
-        shared: Callable[[Reading], str],
         folder: Path | None = None,
+        *,
+        only_predicts: bool = False,
+        compact: bool = False,
     ) -> None:
-        """A new one, or the one that `save` left in `folder`. `shared` writes the context's line, as a method
-        of `encoder`, which writes the variants'. Raises IncompatibleModel, OSError.
+        """A new one, or the one that `save` left in `folder`. Raises IncompatibleModel, OSError.
+
+        One that `only_predicts` is set up with its first prediction; for `compact` see `stored.Stored`.
         """
         model = None if folder is None else folder / MODEL
         if model is not None:
             _refuse_another(model, arguments)
         self._encoder = encoder
-        self._shared = shared
-        self._workspace = Workspace(arguments, model)
+        self._arguments = arguments
+        self._stored: Stored | None = None
+        self._workspace: Workspace | None = None
+        if model is not None and only_predicts:
+            self._stored = Stored(model, compact=compact)
+        else:
+            self._workspace = Workspace(arguments, model)
         self._prepared: Prepared | None = None
         self._prepared_from: Sequence[Variant] | None = None
-        self._prepared_at = 0
+        self._prepared_at = encoder.revision
 
     def predict(self, reading: Reading, variants: Sequence[Variant]) -> tuple[list[float], list[float]]:
         """Rewards within [0, 1], and 0 as the error of each. Raises BrokenDistribution."""
         try:
-            costs = self._costs(self._shared(reading), variants)
+            costs = self._costs(self._encoder.written(reading), variants)
         except RuntimeError as error:
             raise BrokenDistribution(f"Vowpal Wabbit can't predict: {error}") from error
         size = len(variants)
@@ -56,22 +65,35 @@ class VwOracle:
             raise BrokenDistribution(f"{size} variants, predicted costs {costs[:10]}")
         return [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs], [0.0] * size
 
+    def _opened(self) -> Workspace:
+        """The model, set up now if it was not before. Raises BrokenDistribution, ValueError after `close`."""
+        if self._workspace is None:
+            if self._stored is None:
+                raise ValueError("this model is closed")
+            try:
+                self._workspace = self._stored.opened(self._arguments)
+            except (IncompatibleModel, OSError) as error:
+                raise BrokenDistribution(f"Vowpal Wabbit can't load the model: {error}") from error
+            self._stored = None
+        return self._workspace
+
     def _costs(self, shared: str, variants: Sequence[Variant]) -> list[float]:
+        workspace = self._workspace or self._opened()
         if type(variants) is not tuple:
-            return self._workspace.predict(f"{shared}\n{self._encoder.lines(variants)}")
+            return workspace.predict(f"{shared}\n{self._encoder.lines(variants)}")
         # A tuple can't change: what VW made of it holds until the figures move that scale its numbers.
-        updates = self._encoder.variant_updates
+        revision = self._encoder.revision
         prepared = self._prepared
-        if prepared is None or variants is not self._prepared_from or updates != self._prepared_at:
+        if prepared is None or variants is not self._prepared_from or revision != self._prepared_at:
             self._release()
-            prepared = self._prepared = self._workspace.prepare(self._encoder.lines(variants))
+            prepared = self._prepared = workspace.prepare(self._encoder.lines(variants))
             self._prepared_from = variants
-            self._prepared_at = updates
-        return self._workspace.predict_prepared(shared, prepared)
+            self._prepared_at = revision
+        return workspace.predict_prepared(shared, prepared)
 
     def _release(self) -> None:
         prepared, self._prepared = self._prepared, None
-        if prepared is not None:
+        if prepared is not None and self._workspace is not None:
             self._workspace.release(prepared)
 
     def learn(self, reading: Reading, variants: Sequence[Variant], chosen: int, reward: float) -> float:
@@ -79,12 +101,13 @@ class VwOracle:
         line = self._encoder.line(variants, chosen)
         # Never with an exponent: VW reads -4e-196 as minus infinity. One variant and a probability of 1 make
         # it a plain regression on what was served.
-        cost = self._workspace.learn(f"{self._shared(reading)}\n0:{-reward:.9f}:1 {line}")
+        workspace = self._workspace or self._opened()
+        cost = workspace.learn(f"{self._encoder.written(reading)}\n0:{-reward:.9f}:1 {line}")
         return min(max(-cost, 0.0), 1.0) if math.isfinite(cost) else 0.0
 
     def save(self, folder: Path) -> None:
         """Writes the model file. Raises OSError."""
-        self._workspace.save(folder / MODEL)
+        self._opened().save(folder / MODEL)
 
     def digest(self, folder: Path) -> bytes:
         """Over weights, not over the counters that predictions advance. Raises IncompatibleModel, OSError."""
@@ -93,7 +116,9 @@ class VwOracle:
     def close(self) -> None:
         """Frees the model."""
         self._release()
-        self._workspace.close()
+        self._stored = None
+        if self._workspace is not None:
+            self._workspace.close()
 
 
 def _refuse_another(model: Path, arguments: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bandit.policies.evidence import DISCOUNT, SWITCH, Evidence
+from bandit.policies.evidence import DISCOUNT, SHAKEN, SWITCH, Evidence
 
 NAMES = ("steady", "tracking", "crossed")
 
@@ -107,6 +107,27 @@ def test_the_noise_follows_a_change_and_is_known_before_any_event(rng):
 def test_one_oracle_alone_is_always_served(rng):
     evidence = fed(rng, [0.3], 100)
     assert (evidence.name, evidence.switches, evidence.leads()) == ("steady", 0, {"steady": 0.0})
+
+
+def test_once_shaken_the_past_counts_for_little_and_what_is_served_stays(rng):
+    evidence, calm = (Evidence(NAMES) for _ in range(2))
+    for _ in range(1_000):
+        errors = [rng.gauss(0.0, deviation) for deviation in (0.05, 0.2, 0.2)]
+        for each in (evidence, calm):
+            each.take(errors)
+            each.take_noise([error * error for error in errors])
+    evidence.shake()
+    assert (evidence.name, evidence.switches, evidence.noise) == (calm.name, calm.switches, calm.noise)
+    assert calm.name == "steady"
+    for name, lead in calm.leads().items():
+        assert evidence.leads()[name] == pytest.approx(lead * SHAKEN**0.5, rel=1e-6)
+    events = {}
+    for each, name in ((evidence, "shaken"), (calm, "calm")):
+        events[name] = 0
+        while each.name == "steady":
+            each.take([0.5, 0.1, 0.5])
+            events[name] += 1
+    assert events["shaken"] < events["calm"]
 
 
 def test_a_stored_one_goes_on_exactly(rng):

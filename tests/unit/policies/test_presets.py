@@ -19,7 +19,7 @@ def test_the_default_is_squarecb_with_its_defaults():
         "gamma_scale": 100.0,
         "gamma_exponent": 0.5,
         "optimism": 0.5,
-        "learning_rate": 0.5,
+        "learning_rate": 0.25,
         "bits": 18.0,
     }
     assert (policy.variant_id, policy.oracle, policy.vw_args) == ("", "auto", "")

@@ -1,13 +1,14 @@
-"""How well banditd's presets learn, against other bandit libraries, in some 35 worlds.
+"""How well banditd's presets learn, against other bandit libraries, in some 50 worlds.
 
     python3 -m venv .venv-bench && .venv-bench/bin/pip install --no-deps -r scripts/bench/requirements.lock
     PYTHONPATH=. .venv-bench/bin/python scripts/bench/quality.py [--systems a,b | --extra c]
-        [--worlds x,y | --chosen | --held-out] [--seeds 3] [--jobs 2] [--results FILE.jsonl] [--label TEXT]
-        [--no-run] [--json | --markdown] [--plot FILE.svg]
+        [--worlds x,y | --chosen --held-out --fresh] [--seeds 3] [--jobs 2] [--results FILE.jsonl]
+        [--label TEXT] [--no-run] [--json | --markdown] [--plot FILE.svg]
 
 A score of 0 is what an even draw earns in a world and 1 what the best known policy earns, from the first
 round on. Every system sees the same rounds and the same rewards. Worlds that are held out are never used to
-choose settings by. Results are kept in the file, and a job that has one is not run again; --label is the
+choose settings by; the fresh ones were written, blind to the learner, after the scores of the others had been
+in view. Results are kept in the file, and a job that has one is not run again; --label is the
 version of our own code there, so another label runs it anew.
 
 The peers, and the packages that bring data sets, are the extra `bench` (mabwiser, gittins, bayesianbandits,
@@ -42,7 +43,9 @@ def main() -> int:
     """Runs what has no result yet, and shows all that was asked for."""
     given = _parser().parse_args()
     try:
-        worlds = catalogue.names(given.worlds, chosen=given.chosen, held_out=given.held_out)
+        worlds = catalogue.names(
+            given.worlds, chosen=given.chosen, held_out=given.held_out, fresh=given.fresh
+        )
         names = [*_split(given.extra), *(_split(given.systems) if given.systems else DEFAULT_SYSTEMS)]
         for name in names:
             systems.check(name, catalogue.world(worlds[0]))
@@ -82,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--extra", default="", help="systems beside the ones that are run anyway")
     parser.add_argument("--worlds", default="", help=", ".join(catalogue.NAMES))
     parser.add_argument("--chosen", action="store_true", help="the worlds that settings may be chosen by")
-    parser.add_argument("--held-out", action="store_true", help="the others")
+    parser.add_argument("--held-out", action="store_true", help="the first that were kept from it")
+    parser.add_argument("--fresh", action="store_true", help="those that were added later")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--results", type=Path, default=Path("quality.jsonl"))

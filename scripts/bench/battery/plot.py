@@ -13,10 +13,12 @@ GREY = "#888888"
 OURS = ("#e8590c", "#c2255c", "#9c36b5", "#5f3dc4")
 PEERS = ("#1c7ed6", "#0ca678", "#66a80f", "#b08900", "#4a90a4", "#7a8f3c", "#5c7cfa", GREY)
 MARKERS = "osD^vPX*"
+MARKS = {"chosen": "", "held out": " *", "fresh": " **"}
+"""After a world's name, by its group."""
 
 
 def draw(standings: Standings, path: Path) -> None:
-    """Writes an SVG: scores from left to right, worlds from top to bottom, the held out ones below."""
+    """Writes an SVG: scores from left to right, worlds from top to bottom, those that are held out below."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -45,10 +47,11 @@ def draw(standings: Standings, path: Path) -> None:
             linewidths=0,
         )
     axes.set_yticks(range(len(worlds)))
-    axes.set_yticklabels([f"{world} *" if world in catalogue.HELD_OUT else world for world in worlds])
+    axes.set_yticklabels([f"{world}{MARKS[catalogue.group(world)]}" for world in worlds])
     axes.set_ylim(len(worlds) - 0.4, -0.6)
     axes.set_xlim(-0.12, 1.05)
-    axes.set_xlabel("score: 0 an even draw, 1 the best known policy      * held out", color=GREY)
+    fresh = "   ** fresh" if any(world in catalogue.FRESH for world in worlds) else ""
+    axes.set_xlabel(f"score: 0 an even draw, 1 the best known policy      * held out{fresh}", color=GREY)
     axes.grid(axis="both", color=GREY, alpha=0.25, linewidth=0.6)
     axes.tick_params(colors=GREY, length=0)
     for spine in axes.spines.values():

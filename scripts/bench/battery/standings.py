@@ -55,10 +55,10 @@ class Standings:
         return self._cells.get((system, world))
 
     def groups(self) -> list[tuple[str, list[str]]]:
-        """The worlds that settings may be chosen by, and the others, if there are any of them."""
+        """The worlds by whether settings may be chosen by them; no group without any."""
         groups = [
-            ("chosen", [world for world in self.worlds if world not in catalogue.HELD_OUT]),
-            ("held out", [world for world in self.worlds if world in catalogue.HELD_OUT]),
+            (group, [world for world in self.worlds if catalogue.group(world) == group])
+            for group in catalogue.GROUPS
         ]
         return [group for group in groups if group[1]]
 
@@ -117,6 +117,7 @@ class Standings:
             "worlds": {
                 world: {
                     "held_out": world in catalogue.HELD_OUT,
+                    "fresh": world in catalogue.FRESH,
                     "kind": catalogue.world(world).kind,
                     "systems": {
                         one: {name: getattr(cell, name) for name in Cell.__slots__}

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import rich.box
 import rich.table
 
-from battery import catalogue
 from battery.standings import NEAR, Cell, Standings
 
 Row = tuple[str, list[str], int | None]
@@ -61,7 +60,7 @@ def _worlds(standings: Standings) -> Iterator[Row]:
     for group, worlds in standings.groups():
         for world in worlds:
             cells = [standings.cell(one, world) for one in standings.systems]
-            name = f"{world} (held out)" if world in catalogue.HELD_OUT else world
+            name = world if group == "chosen" else f"{world} ({group})"
             best = _best([None if cell is None else cell.score for cell in cells])
             yield name, [_shown(cell) for cell in cells], best
         yield _means(standings, f"mean of {len(worlds)} {group}", worlds)

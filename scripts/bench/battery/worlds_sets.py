@@ -23,6 +23,9 @@ HILLSTROM_BEST, HILLSTROM_UNIFORM = 0.1828, 0.1468
 HELD_OUT = frozenset({"wine", "iris", "satimage", "german", "bananas"})
 """Known before any data is read."""
 
+FRESH = frozenset({"splice", "penbased", "spambase", "marketing"})
+"""Held out too, in the group of `worlds_fresh`."""
+
 Row = tuple[Context, str]
 
 
@@ -93,7 +96,12 @@ def _labelled(name: str, kind: str, load: Callable[[], list[Row]]) -> World:
                 done += 1
 
     return World(
-        name=name, kind=kind, rounds=play, signals=signals, variants=variants, held_out=name in HELD_OUT
+        name=name,
+        kind=kind,
+        rounds=play,
+        signals=signals,
+        variants=variants,
+        held_out=name in HELD_OUT | FRESH,
     )
 
 
@@ -136,5 +144,9 @@ MAKERS: dict[str, Callable[[], World]] = {
     "segment": lambda: _labelled("segment", "classes", lambda: _river("ImageSegments")),
     "phishing": lambda: _labelled("phishing", "classes", lambda: _river("Phishing")),
     "bananas": lambda: _labelled("bananas", "classes", lambda: _river("Bananas")),
+    "splice": lambda: _labelled("splice", "classes", lambda: _keel("splice")),
+    "penbased": lambda: _labelled("penbased", "classes", lambda: _keel("penbased")),
+    "spambase": lambda: _labelled("spambase", "classes", lambda: _keel("spambase")),
+    "marketing": lambda: _labelled("marketing", "classes", lambda: _keel("marketing")),
 }
 """Name to what reads the world's data, which not every run needs."""

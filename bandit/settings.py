@@ -4,7 +4,15 @@ Flags and their environment variables (BANDITD_*) are declared in `bandit.cli.se
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+
+class Transport(StrEnum):
+    """What speaks HTTP/2; see `bandit.serving.transport`."""
+
+    GRPCIO = "grpcio"
+    NATIVE = "native"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +22,7 @@ class Settings:
     data_dir: Path
     experiments: Path
     listen: str
+    transport: Transport
     workers: int
     drain_seconds: float
     metrics_listen: str

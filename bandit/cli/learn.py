@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bandit.cli.log_import import Format, definition_of
-from bandit.settings import Settings
+from bandit.settings import Settings, Transport
 
 _WITH_FROM = "goes with --from, which names a historic log to start from"
 
@@ -116,6 +116,7 @@ def command(
         data_dir=data_dir.absolute(),
         experiments=data_dir,
         listen="",
+        transport=Transport.GRPCIO,
         workers=0,
         drain_seconds=0.0,
         metrics_listen="",

@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bandit.settings import Settings
+from bandit.settings import Settings, Transport
 
 LOCK_WAIT_SECONDS: Final = 1.0
 """A child of a server that was killed as it was forked holds the lock for some milliseconds more."""
@@ -30,6 +30,14 @@ def command(
         str,
         typer.Option("--listen", envvar="BANDITD_LISTEN", help="HOST:PORT (0: a free one) or unix:/path."),
     ] = "127.0.0.1:50051",
+    transport: Annotated[
+        Transport,
+        typer.Option(
+            "--transport",
+            envvar="BANDITD_TRANSPORT",
+            help="What speaks HTTP/2; native is faster, local only, and needs the extra `fast`.",
+        ),
+    ] = Transport.GRPCIO,
     workers: Annotated[
         int, typer.Option("--workers", envvar="BANDITD_WORKERS", min=1, max=64, help="Serving processes.")
     ] = 1,
@@ -96,6 +104,7 @@ def command(
             data_dir=data_dir.absolute(),
             experiments=experiments.absolute(),
             listen=listen,
+            transport=transport,
             workers=workers,
             drain_seconds=drain_seconds,
             metrics_listen=metrics_listen,
@@ -114,7 +123,14 @@ def _serve(settings: Settings) -> tuple[str, int]:
     """Puts everything in place that a server needs, then supervises it."""
     from bandit.process import FolderBusy, FolderLock
     from bandit.serving import address, metrics
+    from bandit.serving.transport import Unfit, check
 
+    try:
+        check(settings.transport, settings.listen)
+    except Unfit as error:
+        raise typer.BadParameter(str(error), param_hint="--transport") from None
+    except address.BadAddress as error:
+        _fail(str(error))
     # Until there are children, there is nothing to drain.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -148,9 +164,7 @@ def _serve(settings: Settings) -> tuple[str, int]:
         _fail(str(error))
     if settings.workers > 1 and address.is_unix(settings.listen):
         _fail("A Unix socket has one listener; leave --workers out, or listen on HOST:PORT")
-    # Imported before the first fork, so that children share them and start at once.
-
-    return reserved.address, Supervisor(settings, lock, reserved, page).run()
+    return reserved.address, Supervisor(settings, lock, reserved, page, outcome.signature).run()
 
 
 def _leave(number: int, frame: object) -> NoReturn:

@@ -3,6 +3,7 @@
 It needs grpc and the generated messages, not the model. `bandit.client.aio` has the same client for asyncio.
 """
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Self
 import grpc
 
 from bandit.client import outcomes
-from bandit.client.channel import OPTIONS
+from bandit.client.channel import OPTIONS, checked
 from bandit.client.choice import Arm, Choice, RewardStatus, Source, reward_status
 from bandit.client.errors import BanditError
 from bandit.client.requests import ChooseCall, RewardCall, Value, Variant, VariantLike
@@ -33,11 +34,14 @@ __all__ = [
 
 
 class BanditClient:
-    """Chooses variants and reports rewards over one channel to `target` (`host:port` or `unix:/path`).
+    """Chooses variants and reports rewards at `target` (`host:port` or `unix:/path`).
 
     Every call ends within `timeout_s`, retries included: a call that the service could not take (UNAVAILABLE)
-    is sent again with the same ids, so it is one decision or one reward however often it arrives. The channel
-    connects with the first call, within that call's deadline.
+    is sent again with the same ids, so it is one decision or one reward however often it arrives. A channel
+    connects with its first call, within that call's deadline.
+
+    Calls take the `channels` in turn. Each is a connection of its own, which the kernel gives to one worker:
+    to keep N workers busy, all clients together need several times N channels.
 
     `fallback` is the variant that `choose` answers with when the service can't be asked in time (UNAVAILABLE,
     DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED), as a Choice with source FALLBACK and an empty `decision_id`, whose
@@ -48,12 +52,16 @@ class BanditClient:
     Safe to use from many threads. Make one a process, after any fork; it does not reconnect after `close`.
     """
 
-    def __init__(self, target: str, timeout_s: float = 0.1, fallback: str | None = None) -> None:
+    def __init__(
+        self, target: str, timeout_s: float = 0.1, fallback: str | None = None, *, channels: int = 1
+    ) -> None:
+        """Connects to nothing yet. Raises TypeError or ValueError if `channels` is not 1 to 64."""
         self._timeout_s = timeout_s
         self._fallback = fallback
         self._new_id = TimeOrderedIds()
-        self._channel = grpc.insecure_channel(target, OPTIONS)
-        self._stub = BanditServiceStub(self._channel)
+        self._channels = [grpc.insecure_channel(target, OPTIONS) for _ in range(checked(channels))]
+        # A cycle moves on atomically, so threads need no lock.
+        self._stubs = itertools.cycle([BanditServiceStub(channel) for channel in self._channels])
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +72,14 @@ class BanditClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the channel; calls in flight fail."""
-        self._channel.close()
+        """Closes the channels; calls in flight fail."""
+        for channel in self._channels:
+            channel.close()
+
+    @property
+    def _stub(self) -> BanditServiceStub:
+        """The next channel's."""
+        return next(self._stubs)
 
     def choose(
         self,

@@ -1,6 +1,7 @@
 """The client for asyncio: the methods of `bandit.client.BanditClient`, awaited."""
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 
 from bandit.client import outcomes
-from bandit.client.channel import OPTIONS
+from bandit.client.channel import OPTIONS, checked
 from bandit.client.choice import Choice, RewardStatus, reward_status
 from bandit.client.errors import BanditError
 from bandit.client.requests import ChooseCall, RewardCall, Value, VariantLike
@@ -25,17 +26,21 @@ __all__ = ["BanditClient"]
 class BanditClient:
     """`bandit.client.BanditClient` for asyncio: same arguments, same methods, same failures.
 
-    The channel belongs to the event loop of the first call, so a client may be made before the loop runs. Use
+    The channels belong to the event loop of the first call, so a client may be made before the loop runs. Use
     it from that loop alone, and close it with `await client.close()` or `async with`.
     """
 
-    def __init__(self, target: str, timeout_s: float = 0.1, fallback: str | None = None) -> None:
+    def __init__(
+        self, target: str, timeout_s: float = 0.1, fallback: str | None = None, *, channels: int = 1
+    ) -> None:
+        """See `bandit.client.BanditClient`."""
         self._target = target
+        self._channels_wanted = checked(channels)
         self._timeout_s = timeout_s
         self._fallback = fallback
         self._new_id = TimeOrderedIds()
-        self._channel: grpc.aio.Channel | None = None
-        self._made_stub: BanditServiceAsyncStub | None = None
+        self._channels: list[grpc.aio.Channel] = []
+        self._stubs: Iterator[BanditServiceAsyncStub] = iter(())
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,16 +51,18 @@ class BanditClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the channel; calls in flight fail."""
-        if self._channel is not None:
-            await self._channel.close(None)
+        """Closes the channels; calls in flight fail."""
+        for channel in self._channels:
+            await channel.close(None)
 
     @property
     def _stub(self) -> "BanditServiceAsyncStub":
-        if self._made_stub is None:
-            self._channel = grpc.aio.insecure_channel(self._target, OPTIONS)
-            self._made_stub = BanditServiceStub(self._channel)
-        return self._made_stub
+        """The next channel's."""
+        if not self._channels:
+            made = range(self._channels_wanted)
+            self._channels = [grpc.aio.insecure_channel(self._target, OPTIONS) for _ in made]
+            self._stubs = itertools.cycle([BanditServiceStub(channel) for channel in self._channels])
+        return next(self._stubs)
 
     async def choose(
         self,

@@ -21,6 +21,9 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,308})")
 _FLOAT = re.compile(
     r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.[0-9]*|[1-9][0-9]{309,}|(0|[1-9][0-9]*)(?=[eE]))([eE][-+]?[0-9]+)?"
 )
+_TELLING = frozenset("~nNtTfFyYoO+-.0123456789")
+"""How those that are no texts begin."""
+
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -160,6 +163,8 @@ def _line(event: Any) -> int:
 
 
 def _resolved(text: str) -> str | int | float | bool | None:
+    if text and text[0] not in _TELLING:
+        return text
     if _NULL.fullmatch(text):
         return None
     if _TRUE.fullmatch(text):

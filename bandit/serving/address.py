@@ -1,11 +1,12 @@
 """Where a server listens: HOST:PORT or unix:/path, reserved by the supervisor, bound by the workers."""
 
+import ipaddress
 import os
 import socket
 import stat
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 RETRY_SECONDS: Final = 6.0
 """The workers of a server that was killed end within 5 s; until then they hold its port."""
@@ -32,6 +33,11 @@ def is_unix(address: str) -> bool:
     return address.startswith("unix:")
 
 
+def is_local(address: str) -> bool:
+    """Whether this machine alone can reach it: a Unix socket, or loopback. Raises BadAddress."""
+    return is_unix(address) or ipaddress.ip_address(_resolved(address)[3][0]).is_loopback
+
+
 class Reserved:
     """An address that no other server has. Hold it for as long as workers may come and go."""
 
@@ -44,13 +50,7 @@ class Reserved:
             self.address = self._tcp(address)
 
     def _tcp(self, address: str) -> str:
-        host, port = host_port(address)
-        try:
-            family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        except OSError as error:
-            raise BadAddress(
-                f"{host!r} can't be resolved: {error.strerror}; use 127.0.0.1 or a local name"
-            ) from None
+        family, kind, proto, where = _resolved(address)
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             # Without SO_REUSEPORT another server on this port shows itself; with it the workers can share.
@@ -87,6 +87,18 @@ class Reserved:
         """Closes this process's copy, in a forked child."""
         if self._socket is not None:
             self._socket.close()
+
+
+def _resolved(address: str) -> tuple[int, int, int, tuple[Any, ...]]:
+    """What a socket is made of and bound to, for HOST:PORT: family, type, protocol, address."""
+    host, port = host_port(address)
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise BadAddress(
+            f"{host!r} can't be resolved: {error.strerror}; use 127.0.0.1 or a local name"
+        ) from None
+    return family, kind, proto, where
 
 
 def _unix(address: str) -> str:

@@ -18,7 +18,6 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from bandit.core import limits
 from bandit.eventlog.group_commit import GroupCommit
 from bandit.eventlog.log import LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
@@ -26,10 +25,12 @@ from bandit.logs import configure
 from bandit.secret import read_key
 from bandit.serving import components
 from bandit.serving.interceptors import Gate, Phase
+from bandit.serving.loading import OneByOne
 from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
 from bandit.serving.service import Service
-from bandit.serving.servicers import SERVICE, bandit_service
+from bandit.serving.servicers import SERVICE, add_bandit_service
+from bandit.serving.transport import new_server
 from bandit.serving.views import Views
 from bandit.settings import Settings
 from bandit.snapshots.store import SnapshotStore
@@ -38,9 +39,6 @@ REFRESH_SECONDS: Final = 0.1
 AGE_SECONDS: Final = 1.0
 LINGER_SECONDS: Final = 0.5
 """How long a draining server with nothing in flight goes on telling callers that it drains."""
-
-REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Replies may be larger than requests: a batch's distributions and payloads."""
 
 
 def run(settings: Settings, index: int, address: str, report: components.Report) -> None:
@@ -86,7 +84,7 @@ class _App:
 
         service = Service(
             views=self._views,
-            models=self._models,
+            models=OneByOne(self._models),
             log=log,
             key=read_key(self._settings.data_dir),
             metrics=self._metrics,
@@ -96,7 +94,12 @@ class _App:
         self._gate.phase = Phase.SERVING
         await self._publish_health()
         self._report(components.LOG, True, "")
-        self._logger.info("serving", address=self._address, experiments=len(self._views))
+        self._logger.info(
+            "serving",
+            address=self._address,
+            transport=self._settings.transport.value,
+            experiments=len(self._views),
+        )
         refresher = asyncio.create_task(self._refresh(reader))
         await stop.wait()
         await self._drain(server)
@@ -105,16 +108,8 @@ class _App:
         self._logger.info("stopped")
 
     def _server(self, service: Service, loop: asyncio.AbstractEventLoop) -> grpc.aio.Server:
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
-                ("grpc.max_send_message_length", REPLY_BYTES_MAX),
-                ("grpc.so_reuseport", 1),
-                # Its pings measure wide networks; beside the application they only cost.
-                ("grpc.http2.bdp_probe", 0),
-            ]
-        )
-        server.add_generic_rpc_handlers((bandit_service(service, self._gate, self._metrics, loop),))
+        server = new_server(self._settings.transport)
+        add_bandit_service(server, service, self._gate, self._metrics, loop)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
@@ -149,8 +144,11 @@ class _App:
                 published = self._models.something_published()
                 for experiment_id in self._models.in_memory() if published else changed:
                     view = self._views.find(experiment_id)
+                    began = time.perf_counter()
                     if view is not None and self._models.refresh(view):
                         self._logger.debug("policy changed", experiment_id=experiment_id)
+                        # The calls that came while a snapshot was loaded go first, however many are new.
+                        await asyncio.sleep(time.perf_counter() - began)
                 await self._take_components()
                 self._report_age()
             except Exception:

@@ -1,6 +1,7 @@
 """The experiments file -> experiment events: in force is what the log says, and this alone writes it."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,20 +22,26 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file: how many definitions changed, or what is wrong with it."""
+    """What became of a file: how many definitions changed, or what is wrong with it; and what it looked like
+    before it was read, None if it could not be looked at.
+    """
 
     changed: int
     problems: tuple[str, ...]
+    signature: Signature | None
 
 
 def apply_file(path: Path, data_dir: Path) -> Outcome:
     """Puts a file in force if all of it is sound; a broken one changes nothing. Raises LogUnwritable."""
+    before = None
+    with suppress(OSError):
+        before = signature(path)
     loaded = load(path)
     if loaded.problems:
-        return Outcome(0, tuple(str(problem) for problem in loaded.problems))
+        return Outcome(0, tuple(str(problem) for problem in loaded.problems), before)
     log = SqliteEventLog(data_dir)
     try:
-        return Outcome(_apply(loaded, log), ())
+        return Outcome(_apply(loaded, log), (), before)
     finally:
         log.close()
 

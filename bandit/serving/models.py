@@ -15,10 +15,13 @@ from bandit.core.choose import Policy, View
 from bandit.core.records import Position
 from bandit.learning.trial import NoModel, Unservable, tried
 from bandit.policies.model import ModelSpec, untrained_policy
-from bandit.snapshots.manifest import spec_of
+from bandit.snapshots.manifest import Manifest, spec_of
 from bandit.snapshots.store import SnapshotStore
 
 POLICIES_IN_MEMORY: Final = 256
+
+QUICK_POLICIES: Final = 32
+"""While more than this are in memory, those that are loaded take little memory rather than the least time."""
 
 
 @dataclass(slots=True)
@@ -26,6 +29,8 @@ class _Loaded:
     policy: Policy
     spec: ModelSpec
     position: Position | None
+    chosen_for: tuple[View, int] | None = None
+    """What it was chosen for: a definition, and the state of the store."""
 
 
 class Models:
@@ -45,7 +50,7 @@ class Models:
         experiment_id = view.experiment.id
         loaded = self._loaded.get(experiment_id)
         if loaded is None:
-            loaded = self._load(view, None)
+            loaded = self._chosen(view, None)
             self._loaded[experiment_id] = loaded
             if len(self._loaded) > POLICIES_IN_MEMORY:
                 _, unused = self._loaded.popitem(last=False)
@@ -60,7 +65,11 @@ class Models:
         loaded = self._loaded.get(experiment_id)
         if loaded is None:
             return False
-        fresh = self._load(view, loaded)
+        # A pin that can't serve may be mended where it stands, so it is tried again each time.
+        state = (view, self._store.changed_ns(experiment_id))
+        if loaded.chosen_for == state and experiment_id not in self._unpinned:
+            return False
+        fresh = self._chosen(view, loaded)
         if fresh is loaded:
             return False
         self._loaded[experiment_id] = fresh
@@ -74,6 +83,10 @@ class Models:
         self._generation = generation
         return changed
 
+    def has(self, experiment_id: str) -> bool:
+        """Whether an experiment's policy is in memory."""
+        return experiment_id in self._loaded
+
     def in_memory(self) -> list[str]:
         """The experiments whose policy is in memory."""
         return list(self._loaded)
@@ -82,6 +95,13 @@ class Models:
         """How far the snapshot in force has come; None without one."""
         loaded = self._loaded.get(experiment_id)
         return loaded.position if loaded is not None else None
+
+    def _chosen(self, view: View, current: _Loaded | None) -> _Loaded:
+        # Before the names are read: what comes in between is looked for once more.
+        state = (view, self._store.changed_ns(view.experiment.id))
+        loaded = self._load(view, current)
+        loaded.chosen_for = state
+        return loaded
 
     def _load(self, view: View, current: _Loaded | None) -> _Loaded:
         """The best that can be served: the pinned snapshot, else the one that has come furthest, else an
@@ -112,7 +132,7 @@ class Models:
         if current is not None and current.policy.snapshot_id == name:
             return current
         try:
-            policy, manifest = tried(self._store, experiment_id, name, view.catalogue)
+            policy, manifest = self._try(view, name)
         except Unservable as error:
             # Not refused for good: a pinned snapshot may be put back. It is tried with each publication.
             if self._unpinned.get(experiment_id) != (name, str(error)):
@@ -135,11 +155,15 @@ class Models:
             names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == spec.digest), reverse=True
         )
 
+    def _try(self, view: View, name: str) -> tuple[Policy, Manifest]:
+        compact = len(self._loaded) > QUICK_POLICIES
+        return tried(self._store, view.experiment.id, name, view.catalogue, compact=compact)
+
     def _tried(self, view: View, spec: ModelSpec, name: str) -> _Loaded | None:
         """A snapshot once it has predicted soundly on a probe; None, and logged, if it can't."""
         experiment_id = view.experiment.id
         try:
-            policy, manifest = tried(self._store, experiment_id, name, view.catalogue)
+            policy, manifest = self._try(view, name)
             return _Loaded(policy, spec, manifest.position)
         except NoModel:
             self._refused.add(name)

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from bandit.core.choose import View, choose, eligible, fallback
+from bandit.core.choose import Policy, View, choose, eligible, fallback
 from bandit.core.errors import Reason, Refused
 from bandit.core.records import Decision, Features, Variant
 from bandit.core.signals import admitted
@@ -25,7 +25,6 @@ from bandit.ids import TimeOrderedIds
 from bandit.serving import convert
 from bandit.serving.gathering import Deliver
 from bandit.serving.metrics import Metrics
-from bandit.serving.models import Models
 from bandit.serving.views import Views
 from bandit.v1 import bandit_pb2 as pb
 
@@ -43,6 +42,14 @@ class Log(Protocol):
 
     def sync(self, then: Synced) -> None:
         """Tells `then`, on the event loop, once what was appended is durable, or can't be."""
+        ...
+
+
+class Policies(Protocol):
+    """Where the policies in force come from; see `bandit.serving.models` and `loading`."""
+
+    def policy(self, view: View) -> Policy:
+        """The policy of an experiment. What it raises is delivered in place of the call's reply."""
         ...
 
 
@@ -74,7 +81,7 @@ class Service:
     exception, for each: Refused, or whatever a bug raised. Either takes only its own place.
     """
 
-    def __init__(self, *, views: Views, models: Models, log: Log, key: bytes, metrics: Metrics) -> None:
+    def __init__(self, *, views: Views, models: Policies, log: Log, key: bytes, metrics: Metrics) -> None:
         """`key` keys pseudonyms and request digests; it never leaves the data folder's owner."""
         self._views = views
         self._models = models

@@ -14,6 +14,7 @@ from bandit.core.errors import Refused
 from bandit.serving import convert
 from bandit.serving.gathering import Answer, Gather
 from bandit.serving.interceptors import Endpoint, Gate, Handle, endpoint, internal
+from bandit.serving.loading import NotLoaded
 from bandit.serving.metrics import Metrics
 from bandit.serving.service import Service
 from bandit.serving.status import call_error
@@ -24,19 +25,34 @@ SERVICE = "bandit.v1.BanditService"
 _Request = TypeVar("_Request")
 
 
-def bandit_service(
-    service: Service, gate: Gate, metrics: Metrics, loop: asyncio.AbstractEventLoop
-) -> "grpc.GenericRpcHandler[bytes, bytes]":
-    """The handler to add to a gRPC server."""
+def add_bandit_service(
+    server: grpc.aio.Server, service: Service, gate: Gate, metrics: Metrics, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Adds the service to a server, in both ways as generated code does: each transport looks at its own."""
     servicer = _Servicer(service, metrics, loop)
     handles: Mapping[str, Handle] = {
-        "Choose": Gather(service.choose, loop),
+        "Choose": _once_loaded(Gather(service.choose, loop)),
         "ChooseBatch": servicer.choose_batch,
         "Reward": Gather(service.reward, loop),
         "RewardBatch": servicer.reward_batch,
     }
     methods = {name: _unary(endpoint(name, handle, gate, metrics)) for name, handle in handles.items()}
-    return grpc.method_handlers_generic_handler(SERVICE, methods)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_registered_method_handlers(SERVICE, methods)  # type: ignore[attr-defined]  # not in the stubs
+
+
+def _once_loaded(handle: Handle) -> Handle:
+    """Asks again, with the policy in memory, where it was not."""
+
+    async def call(body: bytes) -> bytes:
+        while True:
+            try:
+                return await handle(body)
+            except NotLoaded as error:
+                missing = error
+            await missing.loaded()
+
+    return call
 
 
 def _unary(method: Endpoint) -> "grpc.RpcMethodHandler[bytes, bytes]":
@@ -51,8 +67,27 @@ class _Servicer:
 
     async def choose_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.ChooseBatchRequest, body).requests
-        replies = await self._all(self._service.choose, requests)
+        replies = await self._chosen(requests)
         return convert.batch_reply(self._result("ChooseBatch", reply) for reply in replies)
+
+    async def _chosen(self, requests: Sequence[pb.ChooseRequest]) -> Sequence[bytes | Exception]:
+        """A reply, or an exception, for each; asked again where a policy was not in memory."""
+        replies = list(await self._all(self._service.choose, requests))
+        while missing := {
+            index: reply for index, reply in enumerate(replies) if isinstance(reply, NotLoaded)
+        }:
+            for index, error in missing.items():
+                try:
+                    await error.loaded()
+                except Exception as failure:
+                    replies[index] = failure
+            again = [index for index in missing if isinstance(replies[index], NotLoaded)]
+            if not again:
+                break
+            found = await self._all(self._service.choose, [requests[index] for index in again])
+            for index, reply in zip(again, found, strict=True):
+                replies[index] = reply
+        return replies
 
     async def reward_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.RewardBatchRequest, body).requests

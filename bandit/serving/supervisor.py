@@ -69,9 +69,16 @@ class Supervisor:
     """The processes of one data folder."""
 
     def __init__(
-        self, settings: Settings, lock: FolderLock, reserved: Reserved, page: tuple[str, int] | None
+        self,
+        settings: Settings,
+        lock: FolderLock,
+        reserved: Reserved,
+        page: tuple[str, int] | None,
+        applied: Signature | None,
     ) -> None:
-        """Forks nothing yet. `page` is the host and port of the metrics page, or None."""
+        """Forks nothing yet. `page` is the host and port of the metrics page, or None; `applied` what the
+        experiments file looked like before it was applied.
+        """
         self._settings = settings
         self._lock = lock
         self._reserved = reserved
@@ -83,8 +90,7 @@ class Supervisor:
         self._stopping = False
         self._looking = False
         self._logger = structlog.get_logger("supervisor")
-        # Unlike any: the file may have changed since it was applied, so the first look applies it again.
-        self._signature: Signature | None = None
+        self._signature = applied
         self._problems: tuple[str, ...] = ()
         self._written = ""
         self._children = self._plan(page)

@@ -63,13 +63,27 @@ class SnapshotStore:
         aside.rename(final)
         _sync(home)
         self._prune(home, final.name)
-        self._announce()
+        self._announce(home)
         return manifest
 
     def names(self, experiment_id: str) -> list[str]:
         """The ids of an experiment's snapshots, furthest first; nothing is opened or checked."""
-        names = (p.name for p in _folders(self._home(experiment_id)))
+        names = _folders(self._home(experiment_id))
         return sorted((name for name in names if not name.startswith(_ASIDE)), reverse=True)
+
+    def has(self, experiment_id: str, name: str) -> bool:
+        """Whether an experiment has a snapshot of this id; nothing is opened or checked."""
+        return not name.startswith(_ASIDE) and (self._home(experiment_id) / name).is_dir()
+
+    def changed_ns(self, experiment_id: str) -> int:
+        """A number that changes whenever a snapshot of this experiment comes or goes: a hundred times cheaper
+        than its names.
+        """
+        try:
+            # Asked for hundreds of experiments in a row: a Path would cost more than the question.
+            return os.stat(self._home_text(experiment_id)).st_mtime_ns  # noqa: PTH116
+        except FileNotFoundError:
+            return 0
 
     def read(self, experiment_id: str, name: str) -> tuple[Path, Manifest]:
         """A snapshot's folder and manifest, both checked. Raises DamagedSnapshot."""
@@ -90,7 +104,7 @@ class SnapshotStore:
 
     def experiments(self) -> list[str]:
         """The experiments that have a folder of snapshots."""
-        return sorted(unquote(p.name[2:]) for p in _folders(self._root) if p.name.startswith("e-"))
+        return sorted(unquote(name[2:]) for name in _folders(self._root) if name.startswith("e-"))
 
     def generation(self) -> int:
         """A number that changes whenever anything is published; cheap enough to ask ten times a second."""
@@ -100,13 +114,16 @@ class SnapshotStore:
             return 0
 
     def _home(self, experiment_id: str) -> Path:
+        return Path(self._home_text(experiment_id))
+
+    def _home_text(self, experiment_id: str) -> str:
         # Quoted, and behind a prefix, so that no id can name a path.
-        return self._root / f"e-{quote(experiment_id, safe='')}"
+        return f"{self._root}/e-{quote(experiment_id, safe='')}"
 
     def _prune(self, home: Path, published: str) -> None:
         """Keeps the last snapshots of the spec just published, the last one of each other, and the pin."""
         by_spec: dict[str, list[str]] = {}
-        for name in sorted((p.name for p in _folders(home)), reverse=True):
+        for name in sorted(_folders(home), reverse=True):
             if name.startswith(_ASIDE):
                 # Left by a process that was killed.
                 shutil.rmtree(home / name, ignore_errors=True)
@@ -118,17 +135,20 @@ class SnapshotStore:
                 if name != self._pinned.get(home):
                     _remove(home / name)
 
-    def _announce(self) -> None:
+    def _announce(self, home: Path) -> None:
         mark = self._root / _PUBLISHED
         mark.touch()
-        # The kernel's own stamp is coarse (milliseconds), and two publications may be closer than that.
+        # The kernel's own stamps are coarse (milliseconds), and two changes may be closer than that.
         now_ns = time.time_ns()
-        os.utime(mark, ns=(now_ns, now_ns))
+        for path in (home, mark):
+            os.utime(path, ns=(now_ns, now_ns))
 
 
-def _folders(path: Path) -> list[Path]:
+def _folders(path: Path) -> list[str]:
+    """The names of the folders in a folder."""
     try:
-        return [entry for entry in path.iterdir() if entry.is_dir()]
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
     except FileNotFoundError:
         return []
 

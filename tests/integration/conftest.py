@@ -103,15 +103,33 @@ def module_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers
     all_of_them.stop()
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str]:
-    """The address of a server, once on loopback and once on a Unix socket."""
+TRANSPORTS = ("grpcio", "native")
+
+
+@pytest.fixture
+def transport() -> str:
+    """What a test's servers speak HTTP/2 with. Parametrise it with both where that can make a difference."""
+    return TRANSPORTS[0]
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def module_transport(request: pytest.FixtureRequest) -> str:
+    """Each transport, for what the tests of a module share."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=["tcp", "unix"])
+def server(request: pytest.FixtureRequest, module_transport: str, module_servers: Servers) -> Iterator[str]:
+    """The address of a module's server: each transport on loopback and on a Unix socket."""
+    flags = ("--transport", module_transport)
     if request.param == "tcp":
-        yield servers.start("127.0.0.1:0")
+        yield module_servers.start("127.0.0.1:0", *flags)
+        module_servers.stop()
         return
     # A socket's path has room for about 100 bytes; pytest's own folders may take more.
     folder = tempfile.mkdtemp(prefix="banditd-", dir=os.environ.get("XDG_RUNTIME_DIR"))
     try:
-        yield servers.start(f"unix:{folder}/s")
+        yield module_servers.start(f"unix:{folder}/s", *flags)
     finally:
+        module_servers.stop()
         shutil.rmtree(folder)

@@ -200,11 +200,13 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def caller(module_servers: Any) -> Iterator[Caller]:
-    address = module_servers.start("127.0.0.1:0", "--no-learner", experiments_text=EXPERIMENTS)
+def caller(module_servers: Any, module_transport: str) -> Iterator[Caller]:
+    flags = ("--no-learner", "--transport", module_transport)
+    address = module_servers.start("127.0.0.1:0", *flags, experiments_text=EXPERIMENTS)
     one = Caller(address)
     yield one
     one.channel.close()
+    module_servers.stop()
 
 
 def assert_invalid(refusal: Failure, reason: str, *fields: str) -> None:
@@ -242,6 +244,18 @@ def test_a_message_over_4_mib_is_refused_by_the_transport(caller: Caller) -> Non
     refusal = failure(lambda: caller.raw("Choose", body))
     assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refusal.reason == ""
+    assert caller.choose(ask()).decision_id
+
+
+def test_a_compressed_message_is_judged_by_what_it_holds(caller: Caller) -> None:
+    def compressed(size: int) -> bytes:
+        call = caller.channel.unary_unary("/bandit.v1.BanditService/Choose", None, None)
+        body = ask(decision_id="x" * size).SerializeToString()
+        reply: bytes = call(body, timeout=TIMEOUT_S, compression=grpc.Compression.Gzip)
+        return reply
+
+    assert pb.ChooseResponse.FromString(compressed(64)).decision_id == "x" * 64
+    assert failure(lambda: compressed(5 * 1024 * 1024)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 OVER_LIMIT: dict[str, tuple[pb.ChooseRequest, str, int, int]] = {
@@ -780,8 +794,21 @@ def test_a_share_of_subjects_is_treated_and_keeps_its_arm(
 # Overload
 
 
-def test_more_calls_than_may_be_in_flight_are_refused_with_a_time_to_retry(servers: Any) -> None:
-    caller = Caller(servers.start("127.0.0.1:0", "--no-learner", "--calls-in-flight-max", "1"))
+def test_each_call_of_a_burst_is_served_or_refused_by_the_gate(caller: Caller) -> None:
+    call = caller.channel.unary_unary("/bandit.v1.BanditService/Choose", None, None)
+    body = ask().SerializeToString()
+    burst = [call.future(body, timeout=60) for _ in range(2_000)]
+    codes = {one.code() for one in burst}
+    assert grpc.StatusCode.OK in codes
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+@pytest.mark.parametrize("transport", ["grpcio", "native"])
+def test_more_calls_than_may_be_in_flight_are_refused_with_a_time_to_retry(
+    servers: Any, transport: str
+) -> None:
+    flags = ("--no-learner", "--calls-in-flight-max", "1", "--transport", transport)
+    caller = Caller(servers.start("127.0.0.1:0", *flags))
     request = pb.RewardBatchRequest(requests=[pb.RewardRequest(decision_id="nobody", value=1)] * 200)
 
     def call() -> Failure | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -67,7 +68,8 @@ def children_of(pid: int) -> list[int]:
 class Host:
     """A folder with an experiments file, and the commands that run on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, transport: str = "grpcio") -> None:
+        self.transport = transport
         self.data_dir = folder / "data"
         self.experiments = folder / "experiments.yaml"
         self.experiments.write_text(experiments_of("front-page"))
@@ -89,7 +91,7 @@ class Host:
     def serve(self, *flags: str, listen: str = "127.0.0.1:0") -> "subprocess.Popen[bytes]":
         """Starts a server, ready or not."""
         paths = ("--data-dir", str(self.data_dir), "--experiments", str(self.experiments))
-        return self.run("serve", "--listen", listen, *paths, *flags)
+        return self.run("serve", "--listen", listen, "--transport", self.transport, *paths, *flags)
 
     def ready(self, *flags: str, listen: str = "127.0.0.1:0") -> "subprocess.Popen[bytes]":
         """Starts a server and waits until it serves."""
@@ -142,9 +144,12 @@ class Host:
             return [decision_id for (decision_id,) in rows]
 
 
+both_transports = pytest.mark.parametrize("transport", ["grpcio", "native"])
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    one = Host(tmp_path)
+def host(tmp_path: Path, transport: str) -> Iterator[Host]:
+    one = Host(tmp_path, transport)
     yield one
     for process in one.started:
         if process.poll() is None:
@@ -202,6 +207,7 @@ def test_a_second_server_on_an_address_is_refused(host: Host, tmp_path: Path) ->
         assert client.choose("front-page", {}).decision_id
 
 
+@both_transports
 def test_a_unix_socket_is_its_owners_alone_and_one_left_behind_is_replaced(host: Host) -> None:
     path = host.data_dir.parent / "s"
     with socket.socket(socket.AF_UNIX) as left_behind:
@@ -234,10 +240,96 @@ def test_a_file_changed_while_the_server_starts_is_seen(host: Host) -> None:
     assert process.poll() is None
 
 
+@both_transports
+def test_a_client_with_several_channels_meets_all_workers(host: Host) -> None:
+    host.ready("--workers", "2")
+    port = int(host.address.rpartition(":")[2])
+
+    def connections(name: str) -> int:
+        found = psutil.Process(host.pid(name)).net_connections("tcp")
+        return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in found)
+
+    # The kernel deals connections out by chance: all 32 on one side is one run in two billion.
+    with BanditClient(host.address, timeout_s=CALL_SECONDS_MAX, channels=32) as client:
+        for _ in range(32):
+            assert client.choose("front-page", {}).decision_id
+        each = [connections("worker-0"), connections("worker-1")]
+    assert all(each)
+    assert sum(each) == 32
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "told"),
+    [
+        (("--transport", "tls"), {}, ("'grpcio', 'native'",)),
+        (("--transport", "native", "--listen", "0.0.0.0:0"), {}, ("loopback", "--transport grpcio")),
+        (("--listen", "[::]:0"), {"BANDITD_TRANSPORT": "native"}, ("loopback", "--transport grpcio")),
+        (("--transport", "native", "--listen", "nowhere"), {}, ("'nowhere' is not an address",)),
+    ],
+)
+def test_a_transport_that_can_not_serve_there_is_refused_before_anything_is_made(
+    tmp_path: Path, flags: tuple[str, ...], environment: dict[str, str], told: tuple[str, ...]
+) -> None:
+    ran = refused_start(["-m", "bandit"], tmp_path, *flags, **environment)
+    assert ran.returncode == (1 if "nowhere" in flags else 2)
+    assert all(text in " ".join(ran.stderr.replace("│", " ").split()) for text in told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_package_the_native_transport_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['pygrpc_native'] = None; from bandit.cli.main import main; main()"
+    ran = refused_start(["-c", without], tmp_path, "--transport", "native")
+    assert ran.returncode == 2
+    told = " ".join(ran.stderr.replace("│", " ").split())
+    assert "pip install 'banditd[fast]', or choose --transport grpcio" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused_start(
+    python: list[str], folder: Path, *flags: str, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    paths = ("--data-dir", str(folder / "data"), "--experiments", str(folder / "experiments.yaml"))
+    plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "300"}
+    return subprocess.run(
+        [sys.executable, *python, "serve", *paths, *flags],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS_MAX,
+        env={**os.environ, **plain, **environment},
+    )
+
+
+@both_transports
+def test_a_call_that_is_given_up_makes_room_for_another(host: Host) -> None:
+    room = 2
+    host.ready("--calls-in-flight-max", str(room), "--no-learner")
+    request = pb.ChooseRequest(experiment_id="front-page")
+    with grpc.insecure_channel(host.address) as channel, writers_held(host.data_dir):
+        stub = BanditServiceStub(channel)
+
+        def waits() -> bool:
+            """Whether a call gets in, and then waits until its deadline passes."""
+            code = stub.Choose.future(request, timeout=0.2).code()
+            assert code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+            return code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        calls = [stub.Choose.future(request, timeout=WAIT_SECONDS_MAX) for _ in range(room + 1)]
+        until(lambda: any(call.done() for call in calls))
+        assert [call.code() for call in calls if call.done()] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        for call in calls:
+            call.cancel()
+        # More than there is room for: those whose deadline passed made room too.
+        for _ in range(room + 1):
+            until(waits)
+    with host.client() as client:
+        assert client.choose("front-page", {}).decision_id
+
+
 # Stopping.
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@both_transports
 def test_calls_in_flight_finish_and_later_ones_are_refused(host: Host, number: signal.Signals) -> None:
     in_flight, too_many = 50, 10
     process = host.ready("--calls-in-flight-max", str(in_flight), "--drain-seconds", "20")
@@ -277,6 +369,7 @@ def test_calls_in_flight_finish_and_later_ones_are_refused(host: Host, number: s
     assert "Traceback" not in host.output.read_text()
 
 
+@both_transports
 def test_a_caller_without_a_call_under_way_is_told_too_that_the_server_drains(host: Host) -> None:
     process = host.ready()
     with host.client() as client:
@@ -324,6 +417,7 @@ def test_serving_goes_on_without_the_learner(host: Host) -> None:
         assert client.reward(choice.decision_id, 1.0) == "RECORDED"
 
 
+@both_transports
 def test_the_children_of_a_killed_supervisor_end_and_another_server_takes_over_at_once(host: Host) -> None:
     process = host.ready("--workers", "2")
     address, children = host.address, children_of(process.pid)
@@ -368,6 +462,7 @@ def test_each_of_many_experiments_learns_a_model_of_its_own(host: Host) -> None:
 # A disk that takes no more.
 
 
+@both_transports
 def test_a_log_that_cannot_be_written_costs_no_page_its_content_and_comes_back_by_itself(host: Host) -> None:
     host.experiments.write_text(
         experiments_of("front-page")

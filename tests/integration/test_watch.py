@@ -6,7 +6,7 @@ import signal
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,9 @@ def start(servers: Any, *flags: str) -> Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(module_servers: Any) -> Watched:
-    return start(module_servers, "--workers", "2")
+def watched(module_servers: Any, module_transport: str) -> Iterator[Watched]:
+    yield start(module_servers, "--workers", "2", "--transport", module_transport)
+    module_servers.stop()
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on():
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("requirements.lock", ("dev", "replay")), ("scripts/bench/requirements.lock", ("bench",))],
+    [("requirements.lock", ("dev", "replay", "fast")), ("scripts/bench/requirements.lock", ("bench",))],
 )
 def test_a_lock_has_an_exact_version_of_everything_that_the_project_asks_for(lock, extras):
     versions = locked(lock)

@@ -114,14 +114,16 @@ TIMEOUT_S = 10.0
 Call = Callable[[Any], Any]
 
 
-def with_sync(target: str, fallback: str | None, call: Call, timeout_s: float = TIMEOUT_S) -> Any:
-    with bandit.client.BanditClient(target, timeout_s=timeout_s, fallback=fallback) as client:
+def with_sync(
+    target: str, fallback: str | None, call: Call, timeout_s: float = TIMEOUT_S, **more: Any
+) -> Any:
+    with bandit.client.BanditClient(target, timeout_s=timeout_s, fallback=fallback, **more) as client:
         return call(client)
 
 
-def with_aio(target: str, fallback: str | None, call: Call, timeout_s: float = TIMEOUT_S) -> Any:
+def with_aio(target: str, fallback: str | None, call: Call, timeout_s: float = TIMEOUT_S, **more: Any) -> Any:
     # Made outside of any loop on purpose: that must work.
-    client = bandit.client.aio.BanditClient(target, timeout_s=timeout_s, fallback=fallback)
+    client = bandit.client.aio.BanditClient(target, timeout_s=timeout_s, fallback=fallback, **more)
 
     async def run() -> Any:
         async with client:
@@ -425,6 +427,41 @@ def test_a_dead_sidecar_costs_no_more_than_one_attempt_after_a_few_failures(
         service.seen.clear()
         client.choose("e", {})
     assert len(service.seen) == 1
+
+
+@both
+def test_calls_take_the_channels_in_turn(service: ScriptedService, use: Any) -> None:
+    peers: list[str] = []
+
+    def answer(request: Any, rpc: grpc.ServicerContext) -> Message:
+        peers.append(rpc.peer())
+        return choose_one(request)
+
+    service.answers = [answer]
+    calls = 7
+
+    def chosen_one_after_another(client: Any) -> Any:
+        if isinstance(client, bandit.client.BanditClient):
+            return [client.choose("e", {}) for _ in range(calls)]
+
+        async def run() -> Any:
+            return [await client.choose("e", {}) for _ in range(calls)]
+
+        return run()
+
+    assert len(use(service.target, None, chosen_one_after_another, channels=3)) == calls
+    assert len(set(peers)) == 3
+    assert peers == [peers[turn % 3] for turn in range(calls)]
+
+
+@pytest.mark.parametrize("client", [bandit.client.BanditClient, bandit.client.aio.BanditClient])
+def test_a_client_opens_1_to_64_channels(client: Any) -> None:
+    for channels in (0, -1, 65):
+        with pytest.raises(ValueError, match=f"channels: {channels} can't be opened; choose 1 to 64"):
+            client("127.0.0.1:1", channels=channels)
+    for no_number in (True, 2.0, "2"):
+        with pytest.raises(TypeError, match="channels: a number of channels is an int, not "):
+            client("127.0.0.1:1", channels=no_number)
 
 
 def test_a_proxy_for_the_outside_world_is_not_used(

@@ -1,0 +1,83 @@
+"""Calls whose policy is not in memory wait for it outside the gatherings, so that no other call does.
+
+To load a policy takes the event loop some milliseconds. Many at once, as after a start, would add up for
+every call that comes meanwhile: so they are loaded one after the other, and the loop is free in between for
+as long as each took.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from bandit.core.choose import Policy, View
+
+
+class Held(Protocol):
+    """The policies of a process, as `bandit.serving.models.Models` holds them."""
+
+    def has(self, experiment_id: str) -> bool:
+        """Whether an experiment's policy is in memory."""
+        ...
+
+    def policy(self, view: View) -> Policy:
+        """The policy of an experiment, loaded now if it is not in memory."""
+        ...
+
+
+class NotLoaded(Exception):
+    """A policy that is not in memory. Await `loaded`, then ask again."""
+
+    def __init__(self, view: View, load: Callable[[View], Awaitable[None]]) -> None:
+        super().__init__(view.experiment.id)
+        self._view = view
+        self._load = load
+
+    async def loaded(self) -> None:
+        """Returns once the policy is in memory. Raises what its loading raised."""
+        await self._load(self._view)
+
+
+class OneByOne:
+    """Policies for calls on one event loop; see the module's text."""
+
+    def __init__(self, models: Held) -> None:
+        """`models` loads without asking anybody, and keeps what was used last."""
+        self._models = models
+        self._waiting: OrderedDict[str, tuple[View, asyncio.Future[None]]] = OrderedDict()
+        self._loader: asyncio.Task[None] | None = None
+
+    def policy(self, view: View) -> Policy:
+        """The policy of an experiment. Raises NotLoaded."""
+        if self._models.has(view.experiment.id):
+            return self._models.policy(view)
+        raise NotLoaded(view, self.load)
+
+    async def load(self, view: View) -> None:
+        """Has a policy loaded, after those that were asked for before. Raises what its loading raises."""
+        if self._models.has(view.experiment.id):
+            return
+        waiting = self._waiting.get(view.experiment.id)
+        if waiting is None:
+            waiting = view, asyncio.get_running_loop().create_future()
+            self._waiting[view.experiment.id] = waiting
+        if self._loader is None:
+            self._loader = asyncio.create_task(self._load_all())
+        # One caller that gives up must not take it from the others.
+        await asyncio.shield(waiting[1])
+
+    async def _load_all(self) -> None:
+        while self._waiting:
+            _, (view, future) = self._waiting.popitem(last=False)
+            began = time.perf_counter()
+            try:
+                self._models.policy(view)
+            except Exception as error:
+                future.set_exception(error)
+                # Whoever waited may have given up.
+                future.exception()
+            else:
+                future.set_result(None)
+            await asyncio.sleep(time.perf_counter() - began)
+        self._loader = None

@@ -1,5 +1,6 @@
-"""What both benchmarks measure on: one experiment (10 variants, 10 signals), a filled log, a server."""
+"""What benches of the service measure on: an experiment (10 variants, 10 signals), a filled log, a server."""
 
+import json
 import os
 import random
 import secrets
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +30,11 @@ READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 ROWS_PER_TRANSACTION = 256
 CITIES = tuple(f"city-{index}" for index in range(50))
+VARIANTS = tuple(
+    {"id": f"variant-{index}", "features": {"price": index + 0.5, "kind": f"kind-{index % 3}"}}
+    for index in range(10)
+)
+"""The catalogue."""
 
 _EXPERIMENTS = """
 experiments:
@@ -62,10 +68,7 @@ def progress(text: str) -> None:
 
 def write_experiments(folder: Path, reward: str) -> Path:
     """The experiments file; `reward` is what its reward says beside metric, range and window."""
-    variants = "\n".join(
-        f"      - {{id: variant-{index}, features: {{price: {index + 0.5}, kind: kind-{index % 3}}}}}"
-        for index in range(10)
-    )
+    variants = "\n".join(f"      - {json.dumps(variant)}" for variant in VARIANTS)
     path = folder / "experiments.yaml"
     path.write_text(_EXPERIMENTS.format(variants=variants, reward=reward))
     return path
@@ -87,8 +90,8 @@ def context(rng: random.Random) -> Context:
     }
 
 
-def choose_body(rng: random.Random) -> bytes:
-    """A serialised ChooseRequest without a decision_id, so that each sending is a new decision."""
+def choose_request(rng: random.Random) -> pb.ChooseRequest:
+    """A ChooseRequest without a decision_id, so that each sending is a new decision."""
     request = pb.ChooseRequest(experiment_id=EXPERIMENT_ID, subject_id=f"user-{rng.randrange(1_000_000)}")
     for name, value in context(rng).items():
         if isinstance(value, bool):
@@ -97,12 +100,28 @@ def choose_body(rng: random.Random) -> bytes:
             request.context[name].number = value
         else:
             request.context[name].text = value
-    return request.SerializeToString()
+    return request
+
+
+def choose_body(rng: random.Random) -> bytes:
+    """A serialised `choose_request`."""
+    return choose_request(rng).SerializeToString()
+
+
+def choose_batch_body(rng: random.Random, size: int) -> bytes:
+    """A serialised ChooseBatchRequest of so many."""
+    return pb.ChooseBatchRequest(requests=[choose_request(rng) for _ in range(size)]).SerializeToString()
 
 
 def reward_body(decision_id: str, value: float) -> bytes:
     """A serialised RewardRequest."""
     return pb.RewardRequest(decision_id=decision_id, value=value).SerializeToString()
+
+
+def reward_batch_body(rewards: Iterable[tuple[str, float]]) -> bytes:
+    """A serialised RewardBatchRequest: a decision id and a value each."""
+    requests = [pb.RewardRequest(decision_id=decision_id, value=value) for decision_id, value in rewards]
+    return pb.RewardBatchRequest(requests=requests).SerializeToString()
 
 
 class Filler:
@@ -176,14 +195,16 @@ class Server:
 
 
 @contextmanager
-def server(data_dir: Path, experiments: Path) -> Iterator[Server]:
-    """A server that lives as long as the block. Its log goes to serve.log beside the data folder."""
+def server(data_dir: Path, experiments: Path, *options: str) -> Iterator[Server]:
+    """A server that lives as long as the block, with further `options` of `serve`. Its log goes to serve.log
+    beside the data folder.
+    """
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
     address = f"127.0.0.1:{port}"
     command = [sys.executable, "-m", "bandit", "serve", "--listen", address]
-    command += ["--data-dir", str(data_dir), "--experiments", str(experiments)]
+    command += ["--data-dir", str(data_dir), "--experiments", str(experiments), *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BANDITD_")}
     with (data_dir.parent / "serve.log").open("wb") as output:
         started = time.perf_counter()

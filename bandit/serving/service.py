@@ -61,6 +61,7 @@ class _Asked(NamedTuple):
     subject_id: str
     view: View
     context: Features
+    clamped: int
     variants: Sequence[Variant]
     call_variants: bool
 
@@ -139,9 +140,7 @@ class Service:
         given = convert.call_variants(request) if request.variants else None
         variants, from_call = eligible(view, given, call.excluded)
         context, clamped = admitted(view.signals, call.context, call.consents)
-        if clamped:
-            self._metrics.clamped(call.experiment_id, clamped)
-        return _Asked(request, call.decision_id, call.subject_id, view, context, variants, from_call)
+        return _Asked(request, call.decision_id, call.subject_id, view, context, clamped, variants, from_call)
 
     def _decided(self, asked: _Asked) -> tuple[_Asked, Decision]:
         view = asked.view
@@ -158,6 +157,9 @@ class Service:
 
     def _made(self, decided: tuple[_Asked, Decision]) -> _Made:
         asked, decision = decided
+        # Not before: a call that found no policy in memory is asked again from the start.
+        if asked.clamped:
+            self._metrics.clamped(decision.experiment_id, asked.clamped)
         # Only a client's own id can come twice, so only then is there a body to compare.
         digest = self._digest(asked.request) if asked.decision_id else b""
         window_us = asked.view.experiment.reward.window_us

@@ -1,12 +1,13 @@
 """Choose and Reward on a log that does what the test says, and what is counted of them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bandit.core.choose import View
+from bandit.core.choose import Policy, View
 from bandit.core.errors import Reason, Refused
 from bandit.core.experiment import Experiment
 from bandit.core.records import RewardStatus
@@ -20,6 +21,7 @@ from bandit.eventlog.log import (
     RewardOutcome,
     StoredDecision,
 )
+from bandit.serving.loading import NotLoaded
 from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
 from bandit.serving.service import Service
@@ -341,3 +343,33 @@ def test_a_reward_that_can_not_be_stored_is_never_acknowledged(room: Room) -> No
     rewards = room.reward(rewarding("d1"), UNDECODABLE, rewarding("d2"))
     assert told(rewards) == ["LOG_UNWRITABLE", "MALFORMED_MESSAGE", "LOG_UNWRITABLE"]
     assert not room.log.syncs
+
+
+def test_a_call_that_is_asked_again_since_its_policy_was_away_is_counted_once(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Metrics, "clamped", lambda self, experiment_id, values: counted.append(values))
+    views = Views()
+    ranged = experiment("mail", signals={"recency": {"type": "number", "range": [1, 12]}})
+    views.take([Definition(ranged, 1, b"salt", 1)])
+
+    class Away:
+        """Has no policy the first time."""
+
+        asked = 0
+
+        def policy(self, view: View) -> Policy:
+            self.asked += 1
+            if self.asked == 1:
+                raise NotLoaded(view, lambda view: asyncio.sleep(0))
+            return room.models.policy(view)
+
+    room.service = Service(
+        views=views, models=Away(), log=room.log, key=b"key", metrics=Metrics(lambda _: frozenset())
+    )
+    request = asking("d1", context={"recency": pb.FeatureValue(number=99)})
+    assert told(room.choose(request)) == ["NotLoaded"]
+    assert counted == []
+    assert told(room.choose(request)) == ["d1"]
+    assert counted == [1]

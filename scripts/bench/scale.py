@@ -29,6 +29,7 @@ import itertools
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -436,7 +437,7 @@ def _near_end(log: SqliteEventLog) -> Position:
 
 
 def _print(result: dict[str, Any]) -> None:
-    console = rich.console.Console()
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     if "phases" in result:
         _print_many(console, result)
     if "growth" in result:

@@ -66,28 +66,6 @@ def main() -> None:
         _print(throughput, lag)
 
 
-class _Counts:
-    """Counts what the trainer says."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.snapshots = 0
-
-    def learned(self, experiment_id: str, events: int) -> None:
-        """So many more."""
-        self.events += events
-
-    def published(self, experiment_id: str) -> None:
-        """One more."""
-        self.snapshots += 1
-
-    def behind(self, experiment_id: str, events: int) -> None:
-        """Not looked at either."""
-
-    def lag_us(self, lag_us: int) -> None:
-        """Not looked at: everything was due long ago."""
-
-
 def _throughput(folder: Path, events: int, runs: int, rng: random.Random) -> dict[str, Any]:
     world.progress(f"filling the log with {events} decisions")
     data_dir = folder / "data"
@@ -102,7 +80,7 @@ def _throughput(folder: Path, events: int, runs: int, rng: random.Random) -> dic
     for _ in range(runs):
         shutil.rmtree(data_dir / "snapshots", ignore_errors=True)
         log = SqliteEventLog(data_dir, create=False)
-        counts = _Counts()
+        counts = world.Counts()
         store = SnapshotStore(data_dir)
         began, used = time.perf_counter(), time.process_time()
         trainer = Trainer(log, store, clock_us=lambda: time.time_ns() // 1000, watch=counts)

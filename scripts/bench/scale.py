@@ -125,7 +125,7 @@ def _many(folder: Path, given: argparse.Namespace, parts: set[str], rng: random.
 
 
 def _learn_all(data_dir: Path) -> dict[str, float]:
-    log, counts = SqliteEventLog(data_dir, create=False), scale_world.Counts()
+    log, counts = SqliteEventLog(data_dir, create=False), world.Counts()
     began = shown = time.perf_counter()
     trainer = Trainer(log, SnapshotStore(data_dir), clock_us=wall_clock_us, watch=counts)
     for learned in scale_world.steps(trainer, counts):
@@ -398,7 +398,7 @@ def _learner(data_dir: Path, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="banditd-bench-", dir=data_dir.parent) as folder:
         for index in range(rounds + 1):
             used = dict.fromkeys(positions, 0.0)
-            counts = {name: scale_world.Counts() for name in positions}
+            counts = {name: world.Counts() for name in positions}
             trainers = {}
             for name, position in positions.items():
                 store = SnapshotStore(Path(folder) / f"{name}-{index}")

@@ -211,29 +211,7 @@ def large_bodies(
     return made
 
 
-class Counts:
-    """Counts what the trainer says."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.snapshots = 0
-
-    def learned(self, experiment_id: str, events: int) -> None:
-        """So many more."""
-        self.events += events
-
-    def published(self, experiment_id: str) -> None:
-        """One more."""
-        self.snapshots += 1
-
-    def behind(self, experiment_id: str, events: int) -> None:
-        """Not looked at."""
-
-    def lag_us(self, lag_us: int) -> None:
-        """Not looked at: everything was due long ago."""
-
-
-def steps(trainer: Trainer, counts: Counts, until: int | None = None) -> Iterator[int]:
+def steps(trainer: Trainer, counts: world.Counts, until: int | None = None) -> Iterator[int]:
     """Steps a trainer until it has learned all, or `until` events; yields how many after each step."""
     more = True
     while more and (until is None or counts.events < until):

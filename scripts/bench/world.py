@@ -181,6 +181,28 @@ class Filler:
         return NewDecision(decision, encode_decision(decision, b""), self.experiment.reward.window_us)
 
 
+class Counts:
+    """Counts what the trainer says."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.snapshots = 0
+
+    def learned(self, experiment_id: str, events: int) -> None:
+        """So many more."""
+        self.events += events
+
+    def published(self, experiment_id: str) -> None:
+        """One more."""
+        self.snapshots += 1
+
+    def behind(self, experiment_id: str, events: int) -> None:
+        """Not looked at."""
+
+    def lag_us(self, lag_us: int) -> None:
+        """Not looked at: everything was due long ago."""
+
+
 class Server:
     """A `banditd serve` that is SERVING by gRPC health; `ready_s` is how long that took from its start."""
 

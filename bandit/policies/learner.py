@@ -2,7 +2,8 @@
 
 `oracle: auto` trains three side by side: two exact linear regressions a variant, one that takes the world to
 stand still and one that tracks a moving one; and Vowpal Wabbit's, which crosses signals with each other and
-learns from variants' features. `oracle: vw` trains a plain one of Vowpal Wabbit alone.
+learns from variants' features. Where several variants share a feature, the linear ones learn what Vowpal
+Wabbit's prediction leaves. `oracle: vw` trains a plain one of Vowpal Wabbit alone.
 """
 
 import json

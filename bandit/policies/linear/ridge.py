@@ -10,8 +10,8 @@ that was learned meanwhile, up to the prior (a Kalman filter; Harvey, Forecastin
 Models and the Kalman Filter, 1989, ch. 3). It forgets what it has not seen for long and explores it again.
 
 All is of single precision, since moving it through the caches is what an event costs: expectations are exact
-to 1e-5, and from some 40,000 events of a variant on the steady regression averages over about the
-last 30,000. Vectors are too short for NumPy's linear algebra to share them among threads, so the same events
+to 1e-5, and from some 40,000 events of a variant on the steady regression averages over about the last
+30,000. Vectors are too short for NumPy's linear algebra to share them among threads, so the same events
 give the same bits in every process of a machine; another kind of processor may round otherwise.
 """
 

@@ -6,10 +6,10 @@ list, tuple or set of texts is categories.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from math import inf, isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bandit.core import limits
 from bandit.core.checks import (
@@ -31,11 +31,12 @@ VariantLike = Variant | Mapping[str, Any] | str
 """A Variant, a mapping with `id`, `features` and `payload` as in an experiment file, or an id."""
 
 _DIGEST_BYTES: Final = 16
+# A character has at most four bytes.
+_TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
 _VARIANT_KEYS: Final = frozenset({"id", "features", "payload"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A call of `choose` whose limits and ids are sound. A context value of None was None."""
 
     decision_id: str
@@ -77,15 +78,15 @@ def choose_request(
     request = Request(
         decision_id=_id_text("decision_id", decision_id or ""),
         subject_id=_text("subject_id", subject_id or "", limits.SUBJECT_BYTES),
-        context={name: _value("context", name, value) for name, value in context.items()},
-        variants=[_variant(index, variant) for index, variant in enumerate(given)],
-        excluded=_names("excluded_variant_ids", excluded),
-        consents=_names("consents", consents),
+        context=_values(context),
+        variants=[_variant(index, variant) for index, variant in enumerate(given)] if given else (),
+        excluded=_names("excluded_variant_ids", excluded) if excluded else (),
+        consents=_names("consents", consents) if consents else (),
     )
     if request.decision_id:
         check_id("decision_id", request.decision_id)
-    for name in context:
-        if name_problem(name):
+    if not _well_named(tuple(context)):
+        for name in context:
             check_id(f"context[{name!r}]", name)
     for name in request.consents:
         check_id("consents", name)
@@ -117,13 +118,32 @@ def reward_request(
     return decision_id, number, metric or "", reward_id or ""
 
 
+def _values(context: Mapping[str, Value]) -> dict[str, FeatureValue | None]:
+    # Every signal of every decision comes by here: values that are already what they should be go first.
+    well_named = _well_named(tuple(context))
+    values: dict[str, FeatureValue | None] = {}
+    for name, value in context.items():
+        if well_named and (
+            type(value) is float
+            or type(value) is bool
+            or (type(value) is str and len(value) <= _TEXT_CHARACTERS_SAFE and value.isascii())
+        ):
+            values[name] = value
+        else:
+            values[name] = _value("context", name, value)
+    return values
+
+
+@lru_cache(maxsize=1024)
+def _well_named(names: tuple[str, ...]) -> bool:
+    """Whether all are sound names: the same ones come with call after call."""
+    return all(type(name) is str and not name_problem(name) for name in names)
+
+
 def _value(field: str, name: str, value: object) -> FeatureValue | None:
-    # The usual cases first: a name that was seen to be sound, and a value that is already what it should be.
     if type(name) is not str or name_problem(name):
         _id_text(field, name)
     if value is None or isinstance(value, bool):
-        return value
-    if type(value) is str and len(value) * 4 <= limits.TEXT_BYTES and value.isascii():
         return value
     if isinstance(value, int | float):
         return _number(value)

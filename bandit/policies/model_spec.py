@@ -12,7 +12,7 @@ from bandit.core.experiment import Experiment, Signal
 from bandit.policies.errors import IncompatibleModel
 from bandit.policies.presets import PRESETS, resolve
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """How events become text for the model. Raised with any change to it, so that models are learned anew."""
 
 

@@ -25,22 +25,32 @@ NAMES: Final = 10_000
 
 
 class _Running:
-    __slots__ = ("count", "deviation", "mean", "squares")
+    __slots__ = ("count", "deviation", "due", "mean", "seen_deviation", "seen_mean", "squares")
 
     def __init__(self, count: int, mean: float, squares: float) -> None:
         self.count = count
         self.mean = mean
         self.squares = squares
         self.deviation = math.sqrt(squares / count) if count else 0.0
+        # By these the model sees values, until `count` is `due`.
+        self.seen_mean = mean
+        self.seen_deviation = self.deviation
+        self.due = count + 1
 
 
 class Scaler:
     """Running mean and spread of each number by name. Deterministic, exact in JSON."""
 
-    def __init__(self) -> None:
-        """Nothing seen: every number is 0 for the model."""
+    def __init__(self, step: float = 0.0) -> None:
+        """Nothing seen: every number is 0 for the model.
+
+        What the model sees of a value follows the figures only each time that as many more values as `step`
+        of those before were taken: 0 for with each value.
+        """
         self._numbers: dict[str, _Running] = {}
-        self.updates = 0
+        self._step = step
+        self.changes = 0
+        """How often what the model sees may have changed."""
 
     def update(self, name: str, value: float) -> float:
         """Takes one value into the running figures, and returns what the model sees of it from now on."""
@@ -64,8 +74,11 @@ class Scaler:
         mean += before / number.count
         number.mean = mean
         number.squares += before * (taken - mean)
-        number.deviation = math.sqrt(number.squares / number.count)
-        self.updates += 1
+        deviation = number.deviation = math.sqrt(number.squares / number.count)
+        if number.count >= number.due:
+            number.due = number.count + 1 + int(number.count * self._step)
+            number.seen_mean, number.seen_deviation = mean, deviation
+            self.changes += 1
         return _seen(number, value)
 
     def standard(self, name: str, value: float) -> float:
@@ -73,21 +86,32 @@ class Scaler:
         return _seen(self._numbers.get(name), value)
 
     def state(self) -> dict[str, list[float]]:
-        """Name -> [count, mean, sum of squared deviations], as JSON takes it."""
-        return {name: [n.count, n.mean, n.squares] for name, n in self._numbers.items()}
+        """Name -> [count, mean, sum of squared deviations], as JSON takes it; and if there is a step, when it
+        is due and by which mean and deviation the model sees values until then.
+        """
+        if not self._step:
+            return {name: [n.count, n.mean, n.squares] for name, n in self._numbers.items()}
+        return {
+            name: [n.count, n.mean, n.squares, n.due, n.seen_mean, n.seen_deviation]
+            for name, n in self._numbers.items()
+        }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> "Scaler":
-        """The scaler that `state` came from. Raises ValueError or TypeError if it can't be."""
-        scaler = cls()
-        for name, (count, mean, squares) in state.items():
-            scaler._numbers[name] = _Running(int(count), float(mean), float(squares))
+    def restored(cls, state: Mapping[str, Any], step: float = 0.0) -> "Scaler":
+        """The scaler of this `step` that `state` came from. Raises ValueError or TypeError if it can't be."""
+        scaler = cls(step)
+        for name, (count, mean, squares, *seen) in state.items():
+            number = scaler._numbers[name] = _Running(int(count), float(mean), float(squares))
+            if len(seen) != (3 if step else 0):
+                raise ValueError(f"{name!r} has {len(seen)} numbers more than three")
+            if seen:
+                number.due, number.seen_mean, number.seen_deviation = int(seen[0]), *map(float, seen[1:])
         return scaler
 
 
 def _seen(number: _Running | None, value: float) -> float:
-    if number is None or number.deviation == 0.0:
+    if number is None or number.seen_deviation == 0.0:
         return 0.0
-    scaled = (value - number.mean) / number.deviation
+    scaled = (value - number.seen_mean) / number.seen_deviation
     # Written so that a NaN, too, comes out as a number.
     return SPREAD if scaled > SPREAD else scaled if scaled > -SPREAD else -SPREAD

@@ -47,6 +47,12 @@ finds no room is learned together with all others that found none.
 STEADY, TRACKING = 0, 1
 _WAYS: Final = 2
 _HEAD: Final = 6
+_ASKED_KEPT: Final = 8
+
+_Asked = tuple[F32, F32, F32, F32]
+"""What is learned of some rows, live, as one matrix; where its products with a vector go; and, of these, the
+parts that tell variances and weights.
+"""
 
 
 class Ridges:
@@ -71,9 +77,9 @@ class Ridges:
     def _shape(self) -> None:
         """What depends on how large the arrays are."""
         size = self.size
-        self._prior = _prior(size)
-        self._tracking_prior = self._prior[TRACKING]
+        self._tracking_prior = _prior(size)[TRACKING]
         self._views: dict[int, tuple[F32, F32, F32]] = {}
+        self._asked: dict[tuple[int, int, int], _Asked] = {}
         self._change = np.empty((size + 1, size), np.float32)
         self._product = np.empty(size + 1, np.float32)
         self._spread = self._product[:size]
@@ -108,27 +114,47 @@ class Ridges:
         numbers, or a slice, which is faster.
         """
         # Every decision comes by here: few calls, and of a few numbers plain Python is the faster calculator.
-        size = self.size
-        learned = self._learned[way, rows]
-        products = np.dot(learned.reshape(-1, size), x).reshape(-1, size + 1)
-        mean = self.means[way]
-        means = [mean + value for value in products[:, size].tolist()]
-        variances = np.dot(products[:, :size], x).tolist()
-        if way == TRACKING:
-            drift, most = DRIFT * float(np.dot(x, x)), self.prior_variance(x, way)
-            at = self._learned_at[rows] if isinstance(rows, slice) else [self._learned_at[n] for n in rows]
-            now = self.events
-            variances = [
-                min(max(variance, 0.0) + drift * (now - then), most)
-                for variance, then in zip(variances, at, strict=True)
-            ]
+        if isinstance(rows, slice):
+            asked = self._asked.get((rows.start, rows.stop, way)) or self._ask(rows, way)
+            at = self._learned_at[rows]
         else:
-            variances = [max(variance, 0.0) for variance in variances]
+            asked = self._asked_of(self._learned[way, rows])
+            at = [self._learned_at[row] for row in rows]
+        learned, products, spreads, weights = asked
+        learned.dot(x, products)
+        mean = self.means[way]
+        means = [mean + value for value in weights.tolist()]
+        variances: list[float] = spreads.dot(x).tolist()
+        if way == STEADY:
+            return means, [variance if variance > 0.0 else 0.0 for variance in variances]
+        squares = float(x.dot(x))
+        drift, most, now = DRIFT * squares, self._prior_variance(x, squares, way), self.events
+        for index, then in enumerate(at):
+            variance = variances[index]
+            walked = (variance if variance > 0.0 else 0.0) + drift * (now - then)
+            variances[index] = walked if walked < most else most
         return means, variances
+
+    def _ask(self, rows: slice, way: int) -> _Asked:
+        """What predicts for rows that follow each other, made once."""
+        key = rows.start, rows.stop, way
+        if len(self._asked) >= _ASKED_KEPT:
+            self._asked.clear()
+        self._asked[key] = asked = self._asked_of(self._learned[way, rows])
+        return asked
+
+    def _asked_of(self, learned: F32) -> _Asked:
+        size = self.size
+        products = np.empty((len(learned), size + 1), np.float32)
+        return learned.reshape(-1, size), products.reshape(-1), products[:, :size], products[:, size]
 
     def prior_variance(self, x: F32, way: int) -> float:
         """The variance of what is expected of a variant that nothing is known of."""
-        return float((x * x) @ self._prior[way])
+        return self._prior_variance(x, float(x.dot(x)), way)
+
+    def _prior_variance(self, x: F32, squares: float, way: int) -> float:
+        constant = float(x[0]) ** 2
+        return constant / CONSTANT_RIDGE + (squares - constant) / RIDGES[way]
 
     def learn(self, x: F32, row: int, reward: float) -> tuple[list[float], list[float]]:
         """Learns a reward; (what each way expected, and 1 + its variance in units of the noise's)."""

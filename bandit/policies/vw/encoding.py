@@ -15,6 +15,7 @@ and `%` are written as %HEX; and an empty text as %; so that the writing can be 
 ambiguous. Features stand in the order of their names, numbers first: maps have none, and sums depend on it.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -77,6 +78,24 @@ class _Tokens(dict[tuple[str, FeatureValue], tuple[str, ...]]):
         return token
 
 
+class _Numbers(dict[str, tuple[str, float, float] | None]):
+    """Signal -> its escaped name and the range that the model sees numbers of it in; None for one that the
+    definition does not know as a number.
+    """
+
+    def __init__(self, rule: Callable[[str], tuple[str, float, float] | None]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, name: str) -> tuple[str, float, float] | None:
+        rule = self._rule(name)
+        if len(name) <= CACHED_TEXT_CHARACTERS:
+            if len(self) >= CACHED_TEXTS:
+                self.clear()
+            self[name] = rule
+        return rule
+
+
 class Reading(NamedTuple):
     """What models read of a context: numbers as (name, standardised value), everything else as tokens, each
     in the order of the signals' names.
@@ -124,11 +143,12 @@ class Encoder:
         self._read_texts: list[str] = []
         self._escapes = _Escapes()
         self._tokens = _Tokens(self._token)
+        self._numbers = _Numbers(self._number)
 
     @property
     def revision(self) -> tuple[int, bool]:
         """Changes whenever a variant's line would."""
-        return self._variant_numbers.updates, self.generalises
+        return self._variant_numbers.changes, self.generalises
 
     def observe(self, context: Features, variant: Variant) -> Reading:
         """Takes the numbers of one event into the running figures, and reads the context by them."""
@@ -150,15 +170,14 @@ class Encoder:
         # Every signal of every decision comes by here.
         numbers: list[tuple[str, str, float]] = []
         texts: list[str] = []
-        tokens = self._tokens
+        tokens, known = self._tokens, self._numbers
         for item in sorted(context.items()):
-            if type(item[1]) is not float:
+            name, value = item
+            if type(value) is not float:
                 texts += tokens[item]
-            else:
-                name, value = item
-                seen = self._seen(name, value)
-                if type(seen) is float:
-                    numbers.append((name, self._escapes[name], seen))
+            elif (number := known[name]) is not None:
+                escaped, low, high = number
+                numbers.append((name, escaped, low if value < low else high if value > high else value))
         self._read_of, self._read_numbers, self._read_texts = context, numbers, texts
 
     def _reading(self, standard: Callable[[str, float], float]) -> Reading:
@@ -220,6 +239,16 @@ class Encoder:
             # A list is a set to the model: a repeat says nothing new.
             return tuple([f"{escapes[name]}+{escapes[text]}" for text in dict.fromkeys(seen)])
         return (self._feature(name, seen, self._context_numbers),)
+
+    def _number(self, name: str) -> tuple[str, float, float] | None:
+        low, high = -math.inf, math.inf
+        if self._signals is not None:
+            kind, bounded = self._signals.get(name, _UNKNOWN)
+            if kind is not float:
+                return None
+            if bounded is not None and bounded.range is not None:
+                low, high = bounded.range
+        return self._escapes[name], low, high
 
     def _seen(self, name: str, value: FeatureValue) -> FeatureValue | None:
         """What the model sees of a signal; None for one that the definition no longer knows, or knows

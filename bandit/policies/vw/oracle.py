@@ -54,8 +54,8 @@ class VwOracle:
         self._prepared_from: Sequence[Variant] | None = None
         self._prepared_at = encoder.revision
 
-    def predict(self, reading: Reading, variants: Sequence[Variant]) -> tuple[list[float], list[float]]:
-        """Rewards within [0, 1], and 0 as the error of each. Raises BrokenDistribution."""
+    def predict(self, reading: Reading, variants: Sequence[Variant]) -> list[float]:
+        """Rewards within [0, 1]. Raises BrokenDistribution."""
         try:
             costs = self._costs(self._encoder.written(reading), variants)
         except RuntimeError as error:
@@ -63,7 +63,7 @@ class VwOracle:
         size = len(variants)
         if len(costs) != size or not math.isfinite(sum(costs)):
             raise BrokenDistribution(f"{size} variants, predicted costs {costs[:10]}")
-        return [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs], [0.0] * size
+        return [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs]
 
     def _opened(self) -> Workspace:
         """The model, set up now if it was not before. Raises BrokenDistribution, ValueError after `close`."""

@@ -143,7 +143,7 @@ def test_numbers_of_variants_are_scaled_by_all_that_could_be_served(spec, happen
     learner = new_learner(spec)
     for _ in range(30):
         learner.learn(happened({}, VARIANTS, 0, 1.0))
-    count, mean, _ = learner.state()["variant_numbers"]["price"]
+    count, mean, *_ = learner.state()["variant_numbers"]["price"]
     # In turn a, b and c, which has no price.
     assert (count, mean) == (20, pytest.approx(20.0))
     learner.close()
@@ -984,8 +984,8 @@ def test_a_spec_that_cannot_be_read_is_incompatible(text):
 
 def test_a_spec_of_another_format_preset_or_signal_is_incompatible(spec):
     for old, new in (
-        ('"format":3', '"format":2'),
-        ('"format":3', '"format":4'),
+        ('"format":4', '"format":3'),
+        ('"format":4', '"format":5'),
         ("squarecb", "linucb"),
         ('"type":"flag"', '"type":"enum"'),
         ('"values"', '"valuez"'),

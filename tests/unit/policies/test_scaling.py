@@ -82,3 +82,48 @@ def test_endless_new_names_are_not_kept():
     assert len(scaler.state()) == scaling.NAMES
     assert scaler.standard(f"n{scaling.NAMES}", 2.0) == 0.0
     assert scaler.standard("n0", 2.0) > 0.0
+
+
+def test_with_a_step_what_is_seen_of_a_value_holds_until_a_tenth_more_were_taken(rng):
+    stepped, live = Scaler(0.1), Scaler()
+    held = 0
+    for index in range(2_000):
+        before, changes = stepped.standard("x", 3.0), stepped.changes
+        value = rng.gauss(1.0, 2.0)
+        stepped.update("x", value)
+        live.update("x", value)
+        if stepped.changes == changes:
+            assert stepped.standard("x", 3.0) == before
+            held += 1
+        else:
+            assert stepped.standard("x", 3.0) == live.standard("x", 3.0)
+        if index == 20:
+            assert stepped.changes > 10
+    # About log(2000 / 10) / log(1.1) times, after the first ten.
+    assert held > 1_900
+    assert live.changes == 2_000
+    assert stepped.standard("x", 3.0) == pytest.approx(live.standard("x", 3.0), abs=0.2)
+
+
+@pytest.mark.parametrize("cut", [5, 123, 124, 299])
+def test_a_stored_one_with_a_step_goes_on_exactly(rng, cut):
+    values = [rng.lognormvariate(0.0, 2.0) for _ in range(300)]
+    whole, half = Scaler(0.1), Scaler(0.1)
+    for value in values:
+        whole.update("x", value)
+    for value in values[:cut]:
+        half.update("x", value)
+    resumed = Scaler.restored(json.loads(json.dumps(half.state())), 0.1)
+    for value in values[cut:]:
+        assert resumed.standard("x", 2.0) == half.standard("x", 2.0)
+        resumed.update("x", value)
+        half.update("x", value)
+    assert resumed.state() == whole.state() == half.state()
+
+
+def test_a_state_of_another_kind_is_refused():
+    for step, other in ((0.0, 0.1), (0.1, 0.0)):
+        scaler = Scaler(step)
+        scaler.update("x", 1.0)
+        with pytest.raises(ValueError, match="numbers"):
+            Scaler.restored(scaler.state(), other)

@@ -353,15 +353,21 @@ def moved(array, by):
 def moved_ridges(ridges, by):
     """The same regressions in other memory."""
     again = Ridges.restored(ridges.array())
-    own = ("_learned", "_prior", "_change", "_product")
+    own = ("_learned", "_tracking_prior", "_change", "_product")
     for name in own:
         setattr(again, name, moved(getattr(again, name), by))
-    again._tracking_prior = again._prior[TRACKING]
     again._spread = again._product[: again.size]
     again._column, again._line = again._product[:, None], again._product[None, : again.size]
     arrays = [value for value in vars(again).values() if isinstance(value, np.ndarray)]
     places = [getattr(again, name) for name in own]
     assert all(any(np.shares_memory(array, place) for place in places) for array in arrays)
+    asked_of = again._asked_of
+
+    def asked_elsewhere(learned):
+        products = moved(asked_of(learned)[1].reshape(-1, again.size + 1), by)
+        return learned.reshape(-1, again.size), products.reshape(-1), products[:, :-1], products[:, -1]
+
+    again._asked_of = asked_elsewhere
     return again
 
 

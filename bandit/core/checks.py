@@ -39,7 +39,10 @@ def check_id(field: str, text: str) -> None:
         raise refused_field(Reason.INVALID_ID, field, f"{field} {problem}.")
 
 
-@lru_cache(maxsize=4096)
 def name_problem(name: str) -> str:
     """`id_problem` of a name: those of signals and features are few and come with every call."""
-    return id_problem(name)
+    # A name that is too long may be as long as a message: none of those is kept.
+    return _name_problem(name) if len(name) <= limits.ID_BYTES else id_problem(name)
+
+
+_name_problem = lru_cache(maxsize=4096)(id_problem)

@@ -21,11 +21,14 @@ class Policy(Protocol):
         """The snapshot that the policy predicts with; empty before the first."""
         ...
 
-    def distribution(self, context: Features, variants: Sequence[Variant]) -> Sequence[float]:
-        """A probability a variant, in order, summing to 1 within 1e-3.
+    def distributions(
+        self, contexts: Sequence[Features], variants: Sequence[Variant]
+    ) -> Sequence[Sequence[float] | None]:
+        """For each context a probability a variant, in order, summing to 1 within 1e-3; None if it can't.
 
         `variants` is the experiment's catalogue object itself when nothing was excluded, so that what depends
-        on it alone can be computed once. Raises BrokenDistribution if it can't.
+        on it alone can be computed once. What is said of a context does not depend, to the last bit, on the
+        others that it is asked for with. Raises BrokenDistribution if it can't for any.
         """
         ...
 
@@ -82,11 +85,24 @@ def eligible(
 
 
 def explored(
-    policy: Policy, floor: float, context: Features, variants: Sequence[Variant]
-) -> list[float] | None:
-    """The policy's distribution over `variants` with the `floor` mixed in; None if the policy has none."""
+    policy: Policy, floor: float, contexts: Sequence[Features], variants: Sequence[Variant]
+) -> list[list[float] | None]:
+    """For each context the policy's distribution over `variants` with the `floor` mixed in; None if it has
+    none.
+    """
+    size = len(variants)
     try:
-        return with_floor(normalised(policy.distribution(context, variants), len(variants)), floor)
+        found = policy.distributions(contexts, variants)
+    except BrokenDistribution:
+        return [None] * len(contexts)
+    return [_sound(distribution, floor, size) for distribution in found]
+
+
+def _sound(distribution: Sequence[float] | None, floor: float, size: int) -> list[float] | None:
+    if distribution is None:
+        return None
+    try:
+        return with_floor(normalised(distribution, size), floor)
     except BrokenDistribution:
         return None
 
@@ -103,21 +119,47 @@ def choose(
 ) -> Decision:
     """Chooses one of the eligible `variants` (at least one) for an admitted `context`.
 
-    `subject` is a pseudonym or empty. The policy's distribution is computed in every arm; what is drawn from,
-    served and logged is the arm's. A policy whose distribution is broken is answered with the baseline: such
-    a decision has the arm TREATMENT and the source BASELINE.
+    `subject` is a pseudonym or empty.
+    """
+    [found] = explored(policy, view.experiment.policy.floor, [context], variants)
+    return decide(
+        view,
+        policy.snapshot_id,
+        found,
+        decision_id=decision_id,
+        subject=subject,
+        context=context,
+        variants=variants,
+        call_variants=call_variants,
+    )
+
+
+def decide(
+    view: View,
+    snapshot_id: str,
+    policy_distribution: list[float] | None,
+    *,
+    decision_id: str,
+    subject: str,
+    context: Features,
+    variants: Sequence[Variant],
+    call_variants: bool,
+) -> Decision:
+    """Draws, as `choose` does, from what was `explored` with the policy of a snapshot.
+
+    The policy's distribution is computed in every arm; what is drawn from, served and logged is the arm's. A
+    policy that has none is answered with the baseline: such a decision has the arm TREATMENT and the source
+    BASELINE.
     """
     experiment = view.experiment
-    size = len(variants)
-    policy_distribution = explored(policy, experiment.policy.floor, context, variants)
     arm = assignment.arm(view.arms, subject or decision_id, view.treatment_share)
     if arm is Arm.TREATMENT and policy_distribution is not None:
         distribution = policy_distribution
-        source = Source.LEARNED if policy.snapshot_id else Source.UNTRAINED
+        source = Source.LEARNED if snapshot_id else Source.UNTRAINED
         chosen = draw(distribution, view.draws(decision_id))
     else:
         chosen = baseline_index(experiment.baseline, variants)
-        distribution = one_hot(chosen, size)
+        distribution = one_hot(chosen, len(variants))
         source = Source.BASELINE
     return Decision(
         experiment_id=experiment.id,
@@ -134,7 +176,7 @@ def choose(
         source=source,
         stage=experiment.rollout.stage,
         treatment_share=view.treatment_share,
-        snapshot_id=policy.snapshot_id,
+        snapshot_id=snapshot_id,
     )
 
 

@@ -3,7 +3,8 @@
 import math
 import sys
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 from bandit.core.errors import Reason, Refused, refused_field
 from bandit.core.experiment import Signal
@@ -24,25 +25,30 @@ _TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 _LARGEST = sys.float_info.max
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rule:
     """A declared signal as calls are judged by it.
 
-    A number between `low` and `high` needs no further look: it is finite and in its range. `bounded` is the
-    signal if it bounds its values.
+    A number between `low` and `high` needs no further look: it is finite and in its range. Nor does a
+    category among `values`, which are None where any will do. `bounded` is the signal if it bounds its
+    values.
     """
 
     kind: type
     consent: str | None
     low: float
     high: float
+    values: frozenset[str] | None
     bounded: Signal | None
 
     @classmethod
     def of(cls, signal: Signal) -> "Rule":
         """The rule of a declared signal."""
         low, high = signal.range or (-_LARGEST, _LARGEST)
+        # OTHER is what the model sees of it, too.
+        values = frozenset((*signal.values, OTHER)) if signal.values else None
         bounded = signal if signal.range or signal.values else None
-        return cls(TYPES[signal.type], signal.consent, low, high, bounded)
+        return cls(TYPES[signal.type], signal.consent, low, high, values, bounded)
 
 
 def rules(signals: Mapping[str, Signal]) -> dict[str, Rule]:
@@ -67,13 +73,14 @@ def admitted(
     out_of_range = None
     for name, value in raw.items():
         # Every signal of every decision comes by here: most are sound, and go on at once.
-        kind, consent, low, high, bounded = _ANY if signals is None else signals[name]
+        rule = _ANY if signals is None else signals[name]
+        consent = rule.consent
         if consent is not None and consent not in consents:
             dropped.add(name)
             continue
-        given = type(value)
+        kind, bounded, given = rule.kind, rule.bounded, type(value)
         if given is float:
-            if kind is float and low <= value <= high:  # type: ignore[operator]  # a float, as asked
+            if kind is float and rule.low <= value <= rule.high:  # type: ignore[operator]  # a float, as asked
                 continue
         elif given is kind and bounded is None:
             continue
@@ -104,7 +111,7 @@ def admitted(
     return cast(Features, admitted), clamped
 
 
-_ANY = Rule(object, None, -_LARGEST, _LARGEST, None)
+_ANY = Rule(object, None, -_LARGEST, _LARGEST, None, None)
 
 
 def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:

@@ -1,18 +1,21 @@
 """Decisions, rewards and definitions <-> the protobuf records that the log stores (`bandit.log.v1`).
 
 What comes back is checked: a record that can't be one of ours raises CorruptRecord. Columns (ids, seq, times)
-are not in the records. How decisions are decoded is `bandit.eventlog.decoding`'s.
+are not in the records. How decisions are encoded is `bandit.eventlog.encoding`'s, and how they are decoded
+`bandit.eventlog.decoding`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError, Message
 
 from bandit.core.experiment import Experiment
-from bandit.core.records import Decision, Features, RewardStatus, Source, Variant
+from bandit.core.records import RewardStatus
 from bandit.eventlog.decoding import corrupt
 from bandit.eventlog.decoding import decode_decision as decode_decision  # part of this module's interface
+from bandit.eventlog.encoding import encode_call_variants as encode_call_variants  # so are these
+from bandit.eventlog.encoding import encode_decision as encode_decision
 from bandit.eventlog.log import Definition, NewReward
 from bandit.log.v1 import records_pb2 as pb
 
@@ -39,34 +42,6 @@ _TIMESTAMP_MAX_US = 253_402_300_799_999_999
 
 TICK = b""
 """The record of a tick."""
-
-
-def encode_decision(decision: Decision, digest: bytes) -> bytes:
-    """The record of a decision; `digest` is the keyed digest of the request as sent.
-
-    Raises ValueError for a FALLBACK decision: what was not logged must never look as if it had been.
-    """
-    if decision.source is Source.FALLBACK:
-        raise ValueError("a FALLBACK decision is never stored")
-    record = pb.DecisionRecord(
-        version=decision.version,
-        variant_ids=[variant.id for variant in decision.variants],
-        probabilities=decision.distribution,
-        policy_probabilities=decision.policy_distribution,
-        chosen=decision.chosen,
-        arm=int(decision.arm),  # type: ignore[arg-type]  # the numbers are the same by contract, and a test
-        source=int(decision.source),  # type: ignore[arg-type]
-        stage=int(decision.stage),  # type: ignore[arg-type]
-        treatment_share=decision.treatment_share,
-        snapshot_id=decision.snapshot_id,
-        request_digest=digest,
-        pdrop=decision.pdrop,
-    )
-    _encode_features(record.context, decision.context)
-    if decision.call_variants:
-        for variant in decision.variants:
-            _encode_features(record.call_variants.add(id=variant.id).features, variant.features)
-    return record.SerializeToString()
 
 
 def decode_digest(record: bytes) -> bytes:
@@ -104,17 +79,6 @@ def decode_reward(record: bytes) -> tuple[str, float]:
     return stored.metric, stored.value
 
 
-def encode_call_variants(variants: Sequence[Variant]) -> bytes:
-    """What a decision that came with these variants has in its record beyond one of the catalogue.
-
-    Encoded messages of a kind, one after the other, are one message: so many decisions can share this part.
-    """
-    record = pb.DecisionRecord()
-    for variant in variants:
-        _encode_features(record.call_variants.add(id=variant.id).features, variant.features)
-    return record.SerializeToString()
-
-
 def encode_experiment(experiment: Experiment, version: int, salt: bytes, imported_from: str = "") -> bytes:
     """The record of a definition that came into force."""
     return pb.ExperimentRecord(
@@ -141,17 +105,3 @@ def message_of(kind: str, record: bytes) -> Message:
         return _MESSAGES[kind].FromString(record)
     except (DecodeError, LookupError) as error:
         raise corrupt(f"a row of kind {kind!r}", error) from error
-
-
-def _encode_features(target: "Mapping[str, pb.FeatureValue]", features: Features) -> None:
-    for name, value in features.items():
-        if type(value) is str:
-            target[name].text = value
-        elif type(value) is float:
-            target[name].number = value
-        elif type(value) is bool:
-            target[name].flag = value
-        elif type(value) is tuple:
-            target[name].texts.values.extend(value)
-        else:
-            raise TypeError(f"{name!r} is {type(value).__name__}, not a feature value")

@@ -40,7 +40,10 @@ def tried(
         raise Unservable(str(error)) from error
     probe = catalogue or (Variant("probe"),)
     try:
-        normalised(policy.distribution({}, probe), len(probe))
+        [found] = policy.distributions([{}], probe)
+        if found is None:
+            raise BrokenDistribution("the model predicts nothing sound")
+        normalised(found, len(probe))
     except BrokenDistribution as error:
         policy.close()
         raise Unservable(str(error)) from error

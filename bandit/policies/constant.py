@@ -24,8 +24,8 @@ class ConstantPolicy:
         self._options = options
         self._preferred = preferred
 
-    def distribution(self, context: Features, variants: Sequence[Variant]) -> Sequence[float]:
-        """A probability a variant, in order."""
+    def distribution(self, variants: Sequence[Variant]) -> Sequence[float]:
+        """A probability a variant, in order, in every context."""
         rewards = [0.0] * len(variants)
         for wanted in self._preferred:
             index = next((index for index, variant in enumerate(variants) if variant.id == wanted), None)
@@ -34,6 +34,12 @@ class ConstantPolicy:
                 break
         predicted = Predicted(rewards, [0.0] * len(variants), 1.0)
         return self._preset.explore(predicted, 0, self._options)
+
+    def distributions(
+        self, contexts: Sequence[Features], variants: Sequence[Variant]
+    ) -> Sequence[Sequence[float]]:
+        """The same for each context."""
+        return [self.distribution(variants)] * len(contexts)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from bandit.core.distribution import BrokenDistribution
 from bandit.core.records import Arm, Features, JoinedEvent, Variant
 from bandit.core.rewards import clamp, unit_scale
 from bandit.policies.errors import IncompatibleModel
@@ -138,29 +139,46 @@ class OraclesLearner:
             self._linear.forget()
             self._evidence.shake()
 
-    def predicted(self, context: Features, variants: Sequence[Variant]) -> Predicted:
-        """What the served oracle expects. Raises BrokenDistribution."""
+    def predicted(self, contexts: Sequence[Features], variants: Sequence[Variant]) -> list[Predicted | None]:
+        """What the served oracle expects in each context; None where it expects nothing sound.
+
+        Raises BrokenDistribution if the model can't be opened.
+        """
         if self._closed:
             raise ValueError("this model is closed")
-        reading = self._encoder.read(context)
-        linear, name = self._linear, self._evidence.name
+        readings = [self._encoder.read(context) for context in contexts]
+        linear, name, noise = self._linear, self._evidence.name, self._evidence.noise
+        if linear is not None and name != CROSSED:
+            expected = linear.predict(readings, variants, LINEAR.index(name))
+            if not self._encoder.generalises:
+                return [Predicted(rewards, errors, noise) for rewards, errors in expected]
+            return [
+                None
+                if bases is None
+                else Predicted(
+                    [reward + base for reward, base in zip(rewards, bases, strict=True)], errors, noise
+                )
+                for bases, (rewards, errors) in zip(
+                    self._vw.predict(readings, variants), expected, strict=True
+                )
+            ]
+        found = self._vw.predict(readings, variants)
         if linear is None:
-            rewards, errors = self._vw.predict(reading, variants), [0.0] * len(variants)
-        elif name == CROSSED:
-            # It has no errors of its own, and would never look again at what it once believed to be bad.
-            rewards = self._vw.predict(reading, variants)
-            _, doubts = linear.predict(reading, variants, TRACKING)
-            errors = [BORROWED * doubt for doubt in doubts]
-        else:
-            rewards, errors = linear.predict(reading, variants, LINEAR.index(name))
-            if self._encoder.generalises:
-                bases = self._vw.predict(reading, variants)
-                rewards = [reward + base for reward, base in zip(rewards, bases, strict=True)]
-        return Predicted(rewards, errors, self._evidence.noise)
+            blank = [0.0] * len(variants)
+            return [None if rewards is None else Predicted(rewards, blank, noise) for rewards in found]
+        # It has no errors of its own, and would never look again at what it once believed to be bad.
+        doubted = linear.predict(readings, variants, TRACKING)
+        return [
+            None if rewards is None else Predicted(rewards, [BORROWED * doubt for doubt in doubts], noise)
+            for rewards, (_, doubts) in zip(found, doubted, strict=True)
+        ]
 
     def predict(self, context: Features, variants: Sequence[Variant]) -> list[float]:
-        """The predicted reward of each variant on the unit scale, in [0, 1]."""
-        return [clamp(reward, 0.0, 1.0) for reward in self.predicted(context, variants).rewards]
+        """The predicted reward of each variant on the unit scale, in [0, 1]. Raises BrokenDistribution."""
+        [predicted] = self.predicted([context], variants)
+        if predicted is None:
+            raise BrokenDistribution("the model predicts nothing sound here")
+        return [clamp(reward, 0.0, 1.0) for reward in predicted.rewards]
 
     def policy(self, snapshot_id: str) -> "OraclePolicy":
         """A policy on the live model: it knows whatever has been learned so far, and dies with the
@@ -246,10 +264,18 @@ class OraclePolicy:
         self._options = spec.options
         self._owns_learner = owns_learner
 
-    def distribution(self, context: Features, variants: Sequence[Variant]) -> Sequence[float]:
-        """A probability a variant, in order. Raises BrokenDistribution."""
-        learner = self._learner
-        return self._explore(learner.predicted(context, variants), learner.events, self._options)
+    def distributions(
+        self, contexts: Sequence[Features], variants: Sequence[Variant]
+    ) -> Sequence[Sequence[float] | None]:
+        """For each context a probability a variant, in order; None where there is no sound prediction.
+
+        Raises BrokenDistribution if the model can't be opened.
+        """
+        learner, explore, options = self._learner, self._explore, self._options
+        return [
+            None if predicted is None else explore(predicted, learner.events, options)
+            for predicted in learner.predicted(contexts, variants)
+        ]
 
     def close(self) -> None:
         """Frees the model, if it is this policy's own."""

@@ -99,7 +99,7 @@ def as_served(policy: Policy, experiment: Experiment, event: JoinedEvent) -> Seq
     """The distribution that the policy would be served with in the treatment arm."""
     decision = event.decision
     variants = decision.variants
-    found = explored(policy, experiment.policy.floor, decision.context, variants)
+    [found] = explored(policy, experiment.policy.floor, [decision.context], variants)
     if found is None:
         return one_hot(baseline_index(experiment.baseline, variants), len(variants))
     return found

@@ -67,7 +67,7 @@ class Constant:
         decision = event.decision
         variants = decision.variants
         if variants is not self._variants:
-            self._distribution = self._policy.distribution(decision.context, variants)
+            self._distribution = self._policy.distribution(variants)
             self._variants = variants if isinstance(variants, tuple) else None
         return self._distribution
 

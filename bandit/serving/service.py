@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from bandit.core.choose import Policy, View, choose, eligible, fallback
+from bandit.core.choose import Policy, View, decide, eligible, explored, fallback
 from bandit.core.errors import Reason, Refused
 from bandit.core.records import Decision, Features, Variant
 from bandit.core.signals import admitted
@@ -25,6 +25,7 @@ from bandit.ids import TimeOrderedIds
 from bandit.serving import convert
 from bandit.serving.gathering import Deliver
 from bandit.serving.metrics import Metrics
+from bandit.serving.plain import plain_call
 from bandit.serving.views import Views
 from bandit.v1 import bandit_pb2 as pb
 
@@ -97,7 +98,7 @@ class Service:
         """Delivers ChooseResponses once the decisions are committed, in one transaction."""
         # Step by step for all instead of request by request: what a step needs stays in the caches.
         asked = _each(self._asked, requests)
-        decided = _each(self._decided, asked)
+        decided = self._decided(asked)
         made = _each(self._made, decided)
         items = [one.item for one in made if isinstance(one, _Made)]
 
@@ -135,6 +136,12 @@ class Service:
     def _asked(self, request: pb.ChooseRequest | bytes) -> _Asked:
         if isinstance(request, bytes):
             request = convert.parse(pb.ChooseRequest, request)
+        view = self._views.find(request.experiment_id)
+        if view is not None and view.signals is not None and (plain := plain_call(request, view.signals)):
+            variants, _ = eligible(view, None, plain.excluded)
+            return _Asked(
+                request, plain.decision_id, plain.subject_id, view, plain.context, 0, variants, False
+            )
         call = convert.choose_call(request)
         view = self._views.get(call.experiment_id)
         given = convert.call_variants(request) if request.variants else None
@@ -142,18 +149,45 @@ class Service:
         context, clamped = admitted(view.signals, call.context, call.consents)
         return _Asked(request, call.decision_id, call.subject_id, view, context, clamped, variants, from_call)
 
-    def _decided(self, asked: _Asked) -> tuple[_Asked, Decision]:
-        view = asked.view
-        decision = choose(
-            view,
-            self._models.policy(view),
-            decision_id=asked.decision_id or self._new_id(),
-            subject=self._pseudonym(asked.subject_id),
-            context=asked.context,
-            variants=asked.variants,
-            call_variants=asked.call_variants,
-        )
-        return asked, decision
+    def _decided(self, asked: Sequence[_Asked | Exception]) -> list[tuple[_Asked, Decision] | Exception]:
+        """A decision for each call that may be decided, each in its place."""
+        decided: list[Any] = list(asked)
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index, one in enumerate(asked):
+            if isinstance(one, _Asked):
+                alike.setdefault((id(one.view), id(one.variants)), []).append(index)
+        for indices in alike.values():
+            try:
+                decisions = self._decisions([decided[index] for index in indices])
+            except Exception as error:
+                # Of one call that is to blame, or of their policy, which would fail each of them.
+                if len(indices) > 1:
+                    decisions = _each(lambda one: self._decisions([one])[0], [asked[i] for i in indices])
+                else:
+                    decisions = [error]
+            for index, decision in zip(indices, decisions, strict=True):
+                decided[index] = decision if isinstance(decision, Exception) else (asked[index], decision)
+        return decided
+
+    def _decisions(self, asked: Sequence[_Asked]) -> Sequence[Decision | Exception]:
+        """Those of calls with one view and the same variants."""
+        view, variants = asked[0].view, asked[0].variants
+        policy = self._models.policy(view)
+        floor = view.experiment.policy.floor
+        distributions = explored(policy, floor, [one.context for one in asked], variants)
+        return [
+            decide(
+                view,
+                policy.snapshot_id,
+                distribution,
+                decision_id=one.decision_id or self._new_id(),
+                subject=self._pseudonym(one.subject_id),
+                context=one.context,
+                variants=variants,
+                call_variants=one.call_variants,
+            )
+            for one, distribution in zip(asked, distributions, strict=True)
+        ]
 
     def _made(self, decided: tuple[_Asked, Decision]) -> _Made:
         asked, decision = decided

@@ -44,8 +44,8 @@ class Says:
     def __init__(self, probabilities):
         self.probabilities = probabilities
 
-    def distribution(self, context, variants):
-        return self.probabilities
+    def distributions(self, contexts, variants):
+        return [self.probabilities] * len(contexts)
 
 
 def decide(view, policy, decision_id, subject, variants):

@@ -122,7 +122,7 @@ def test_saved_and_loaded_anywhere_a_learner_ends_up_the_same(define, policy, se
         for index, event in enumerate(events(seed)):
             whole.learn(event)
             if asked:
-                broken.policy("live").distribution(event.decision.context, event.decision.variants)
+                broken.policy("live").distributions([event.decision.context], event.decision.variants)[0]
             broken.learn(event)
             if index in stops:
                 broken.save(path)
@@ -136,7 +136,9 @@ def test_saved_and_loaded_anywhere_a_learner_ends_up_the_same(define, policy, se
         live = whole.policy("s1")
         for context in probes():
             assert broken.predict(context, CATALOGUE) == whole.predict(context, CATALOGUE)
-            assert loaded.distribution(context, CATALOGUE) == live.distribution(context, CATALOGUE)
+            assert (
+                loaded.distributions([context], CATALOGUE)[0] == live.distributions([context], CATALOGUE)[0]
+            )
         loaded.close()
     whole.close()
     broken.close()
@@ -189,9 +191,10 @@ def test_killed_anywhere_a_fold_ends_up_the_same_while_signals_grow_and_variants
     for event in joined[-5:]:
         context, variants = event.decision.context, event.decision.variants
         for given_variants in (variants, list(variants), (*variants, Variant("never seen"))):
-            assert broken.learner.policy("s").distribution(context, given_variants) == whole.learner.policy(
-                "s"
-            ).distribution(context, given_variants)
+            assert (
+                broken.learner.policy("s").distributions([context], given_variants)[0]
+                == whole.learner.policy("s").distributions([context], given_variants)[0]
+            )
     whole.close()
     broken.close()
 

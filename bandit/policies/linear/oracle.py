@@ -49,19 +49,23 @@ class LinearOracle:
         self._rows_unknown: list[int] = []
 
     def predict(
-        self, reading: Reading, variants: Sequence[Variant], way: int
-    ) -> tuple[list[float], list[float]]:
-        """Expected rewards, and their standard errors in units of the noise."""
-        x = self._dimensions.vector(reading)
+        self, readings: Sequence[Reading], variants: Sequence[Variant], way: int
+    ) -> list[tuple[list[float], list[float]]]:
+        """For each reading the expected rewards, and their standard errors in units of the noise."""
         if variants is not self._rows_for:
             self._look_up(variants)
-        rewards, variances = self._ridges.predict(x, self._rows, way)
-        errors = [math.sqrt(variance) for variance in variances]
-        if self._rows_unknown:
-            mean, error = self._ridges.means[way], self._ridges.prior_variance(x, way) ** 0.5
-            for index in self._rows_unknown:
-                rewards[index], errors[index] = mean, error
-        return rewards, errors
+        ridges, rows, unknown = self._ridges, self._rows, self._rows_unknown
+        predicted = []
+        # Step by step for all instead of one by one: what a step needs stays in the caches.
+        for x in [self._dimensions.vector(reading) for reading in readings]:
+            rewards, variances = ridges.predict(x, rows, way)
+            errors = [math.sqrt(variance) for variance in variances]
+            if unknown:
+                mean, error = ridges.means[way], ridges.prior_variance(x, way) ** 0.5
+                for index in unknown:
+                    rewards[index], errors[index] = mean, error
+            predicted.append((rewards, errors))
+        return predicted
 
     def _look_up(self, variants: Sequence[Variant]) -> None:
         numbers = [self._row_of.get(variant.id, UNKNOWN) for variant in variants]

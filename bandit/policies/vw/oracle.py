@@ -8,7 +8,8 @@ so control rows teach it as treatment rows do.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,16 +55,21 @@ class VwOracle:
         self._prepared_from: Sequence[Variant] | None = None
         self._prepared_at = encoder.revision
 
-    def predict(self, reading: Reading, variants: Sequence[Variant]) -> list[float]:
-        """Rewards within [0, 1]. Raises BrokenDistribution."""
-        try:
-            costs = self._costs(self._encoder.written(reading), variants)
-        except RuntimeError as error:
-            raise BrokenDistribution(f"Vowpal Wabbit can't predict: {error}") from error
+    def predict(self, readings: Sequence[Reading], variants: Sequence[Variant]) -> list[list[float] | None]:
+        """For each reading the expected rewards, within [0, 1]; None where Vowpal Wabbit has none."""
         size = len(variants)
-        if len(costs) != size or not math.isfinite(sum(costs)):
-            raise BrokenDistribution(f"{size} variants, predicted costs {costs[:10]}")
-        return [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs]
+        predict = self._predictor(variants)
+        predicted: list[list[float] | None] = []
+        for text in [self._encoder.written(reading) for reading in readings]:
+            try:
+                costs = predict(text)
+            except RuntimeError:
+                predicted.append(None)
+                continue
+            sound = len(costs) == size and math.isfinite(sum(costs))
+            rewards = [0.0 if cost >= 0.0 else 1.0 if cost <= -1.0 else -cost for cost in costs]
+            predicted.append(rewards if sound else None)
+        return predicted
 
     def _opened(self) -> Workspace:
         """The model, set up now if it was not before. Raises BrokenDistribution, ValueError after `close`."""
@@ -77,19 +83,20 @@ class VwOracle:
             self._stored = None
         return self._workspace
 
-    def _costs(self, shared: str, variants: Sequence[Variant]) -> list[float]:
+    def _predictor(self, variants: Sequence[Variant]) -> Callable[[str], list[float]]:
+        """A context's line -> the costs of the variants. Raises RuntimeError."""
         workspace = self._workspace or self._opened()
-        if type(variants) is not tuple:
-            return workspace.predict(f"{shared}\n{self._encoder.lines(variants)}")
         # A tuple can't change: what VW made of it holds until the figures move that scale its numbers.
         revision = self._encoder.revision
-        prepared = self._prepared
-        if prepared is None or variants is not self._prepared_from or revision != self._prepared_at:
+        if self._prepared is None or variants is not self._prepared_from or revision != self._prepared_at:
+            lines = self._encoder.lines(variants)
+            if type(variants) is not tuple:
+                return lambda shared: workspace.predict(f"{shared}\n{lines}")
             self._release()
-            prepared = self._prepared = workspace.prepare(self._encoder.lines(variants))
+            self._prepared = workspace.prepare(lines)
             self._prepared_from = variants
             self._prepared_at = revision
-        return workspace.predict_prepared(shared, prepared)
+        return partial(workspace.predict_prepared, self._prepared)
 
     def _release(self) -> None:
         prepared, self._prepared = self._prepared, None

@@ -63,7 +63,7 @@ class Workspace:
         """Parses variant lines, to be predicted for with any number of contexts."""
         return Prepared(_parse(self._open(), lines))
 
-    def predict_prepared(self, shared: str, variants: Prepared) -> list[float]:
+    def predict_prepared(self, variants: Prepared, shared: str) -> list[float]:
         """What `predict` gives for the text of the context's line and the variants' lines."""
         vw = self._open()
         context = _parse(vw, shared)

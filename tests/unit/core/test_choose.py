@@ -18,11 +18,11 @@ class Fixed:
     snapshot_id: str = ""
     seen: list[tuple] = field(default_factory=list)
 
-    def distribution(self, context, variants):
-        self.seen.append((context, variants))
+    def distributions(self, contexts, variants):
+        self.seen += [(context, variants) for context in contexts]
         if not self.probabilities:
             raise BrokenDistribution("no model")
-        return self.probabilities
+        return [self.probabilities] * len(contexts)
 
 
 def decide(view, policy, decision_id="d1", subject="", context=None, given=None, excluded=()):

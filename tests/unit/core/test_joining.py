@@ -12,8 +12,8 @@ END_US = AT_US + WINDOW_US
 class Uniform:
     snapshot_id = ""
 
-    def distribution(self, context, variants):
-        return [1 / len(variants)] * len(variants)
+    def distributions(self, contexts, variants):
+        return [[1 / len(variants)] * len(variants)] * len(contexts)
 
 
 def decided(experiment, decision_id="d1"):

@@ -88,7 +88,7 @@ def by_vw(spec, tmp_path):
 def predicting(monkeypatch, answer):
     """Lets Vowpal Wabbit predict what `answer()` gives, by either call."""
     monkeypatch.setattr(Workspace, "predict", lambda self, text: answer())
-    monkeypatch.setattr(Workspace, "predict_prepared", lambda self, shared, prepared: answer())
+    monkeypatch.setattr(Workspace, "predict_prepared", lambda self, prepared, shared: answer())
 
 
 def stored(learner, tmp_path):
@@ -108,7 +108,7 @@ def test_what_the_context_calls_for_is_learned_and_served(define, happened, rng,
         features = {**context(rng), "channel": channel}
         rewards = learner.predict(features, VARIANTS)
         assert rewards[best] == pytest.approx(1.0, abs=0.3)
-        distribution = policy.distribution(features, VARIANTS)
+        distribution = policy.distributions([features], VARIANTS)[0]
         assert distribution[best] == max(distribution)
         assert distribution[best] > 0.8
     learner.close()
@@ -276,9 +276,9 @@ def test_of_a_variant_that_was_never_seen_a_linear_oracle_expects_what_its_featu
         learner.learn(happened(context(rng), known, chosen, float(chosen % 2), seq=seq))
     asked = context(rng)
     learner = serving("crossed", learner, auto, tmp_path)
-    by_vw = learner.predicted(asked, asked_of).rewards
+    by_vw = learner.predicted([asked], asked_of)[0].rewards
     learner = serving(name, learner, auto, tmp_path)
-    linear = learner.predicted(asked, asked_of).rewards
+    linear = learner.predicted([asked], asked_of)[0].rewards
     mean = learner._linear._ridges.means[("steady", "tracking").index(name)]
     if shared:
         for index in (8, 9):
@@ -309,9 +309,9 @@ def test_before_the_first_snapshot_every_variant_is_equally_likely(define, prese
     spec = spec_of(define, preset=preset, oracle=oracle)
     policy = untrained_policy(spec)
     assert policy.snapshot_id == ""
-    assert policy.distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    assert policy.distributions([{}], VARIANTS)[0] == pytest.approx([1 / 3] * 3)
     fresh = new_learner(spec)
-    assert fresh.policy("s").distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    assert fresh.policy("s").distributions([{}], VARIANTS)[0] == pytest.approx([1 / 3] * 3)
     fresh.close()
 
 
@@ -325,14 +325,14 @@ def test_shadow_rows_do_not_sharpen_exploration(define, happened, rng, oracle):
     untrained = untrained_policy(spec)
     for channel in ("Web", "Phone"):
         features = {**context(rng), "channel": channel}
-        explored = 1.0 - max(policy.distribution(features, VARIANTS))
-        assert explored == pytest.approx(1.0 - max(untrained.distribution(features, VARIANTS)), rel=0.1)
+        explored = 1.0 - max(policy.distributions([features], VARIANTS)[0])
+        assert explored == pytest.approx(1.0 - max(untrained.distributions([features], VARIANTS)[0]), rel=0.1)
         # They do teach what is good here.
         rewards = learner.predict(features, VARIANTS)
         assert rewards[best_for(features)] == max(rewards)
     for event in world(rng, happened, 200):
         learner.learn(event)
-    assert max(policy.distribution({**context(rng), "channel": "Web"}, VARIANTS)) > 0.9
+    assert max(policy.distributions([{**context(rng), "channel": "Web"}], VARIANTS)[0]) > 0.9
     learner.close()
 
 
@@ -341,18 +341,18 @@ def test_a_live_policy_knows_what_was_just_learned_and_a_loaded_one_stays_as_it_
 ):
     learner = new_learner(spec)
     live = learner.policy("live")
-    before = live.distribution({"channel": "Web"}, VARIANTS)
+    before = live.distributions([{"channel": "Web"}], VARIANTS)[0]
     for event in world(rng, happened, 300):
         learner.learn(event)
     path, state = stored(learner, tmp_path)
     loaded = load_policy(spec, path, state, "s7")
-    after = live.distribution({"channel": "Web"}, VARIANTS)
+    after = live.distributions([{"channel": "Web"}], VARIANTS)[0]
     assert after != before
     assert loaded.snapshot_id == "s7"
-    assert loaded.distribution({"channel": "Web"}, VARIANTS) == after
+    assert loaded.distributions([{"channel": "Web"}], VARIANTS)[0] == after
     for event in world(rng, happened, 300):
         learner.learn(event)
-    assert loaded.distribution({"channel": "Web"}, VARIANTS) == after
+    assert loaded.distributions([{"channel": "Web"}], VARIANTS)[0] == after
     live.close()
     learner.learn(happened({}, VARIANTS, 0, 1.0))
     learner.close()
@@ -370,7 +370,7 @@ def test_never_seen_few_and_many_variants_get_a_sound_distribution(spec, happene
     for variants in ([VARIANTS[1]], VARIANTS, [*VARIANTS, Variant("never seen")], many):
         for _ in range(3):
             assert sum(
-                normalised(policy.distribution(context(rng), variants), len(variants))
+                normalised(policy.distributions([context(rng)], variants)[0], len(variants))
             ) == pytest.approx(1)
     learner.learn(happened(context(rng), many, 77, 1.0))
     assert len(learner.predict(context(rng), many)) == 200
@@ -423,8 +423,9 @@ def test_that_features_tell_what_holds_for_others_is_learned_from_events_for_goo
         features = context(rng)
         for variants in (VARIANTS, BARE, APART[1:], [*APART]):
             assert again.predict(features, variants) == learner.predict(features, variants)
-            assert policy.distribution(features, variants) == learner.policy("s1").distribution(
-                features, variants
+            assert (
+                policy.distributions([features], variants)[0]
+                == learner.policy("s1").distributions([features], variants)[0]
             )
     again.learn(happened(context(rng), BARE, 0, 1.0))
     assert again.state()["generalises"] is True
@@ -546,7 +547,7 @@ def test_a_variant_whose_regression_learned_nothing_is_as_one_that_was_never_see
     assert len(rows(learner)) == 10
     learner = serving(name, learner, auto, tmp_path)
     for _ in range(10):
-        rewards, errors, _ = learner.predicted(context(rng), (*catalogue, Variant("never seen")))
+        rewards, errors, _ = learner.predicted([context(rng)], (*catalogue, Variant("never seen")))[0]
         for index in (0, 1, 2, 4, 5, 7, 8, 9):
             assert rewards[index] == rewards[10]
             assert errors[index] == pytest.approx(errors[10], rel=1e-6)
@@ -604,26 +605,59 @@ KEPT_AND_PASSING = pytest.mark.parametrize("variants", [VARIANTS, list(VARIANTS)
 
 @KEPT_AND_PASSING
 @pytest.mark.parametrize("costs", [[math.nan] * 3, [-0.5, math.inf, 0.0], [-0.5, -0.5], [], [0.0] * 4])
-def test_anything_but_a_finite_cost_a_variant_is_a_broken_distribution(
+def test_anything_but_a_finite_cost_a_variant_is_no_distribution(
     spec, monkeypatch, tmp_path, costs, variants
 ):
     learner = by_vw(spec, tmp_path)
-    predicting(monkeypatch, lambda: costs)
+    answers = iter([[-0.5] * 3, costs, [-0.5] * 3, costs])
+    predicting(monkeypatch, lambda: next(answers))
+    sound, broken, as_sound = learner.policy("s1").distributions([{}, {}, {}], variants)
+    assert broken is None
+    assert sound == as_sound == pytest.approx([1 / 3] * 3, abs=0.2)
     with pytest.raises(BrokenDistribution):
-        learner.policy("s1").distribution({}, variants)
+        learner.predict({}, variants)
     learner.close()
 
 
 @KEPT_AND_PASSING
-def test_an_error_of_vw_is_a_broken_distribution(spec, monkeypatch, tmp_path, variants):
-    def fails():
-        raise RuntimeError("no")
+def test_an_error_of_vw_is_no_distribution(spec, monkeypatch, tmp_path, variants):
+    asked = []
+
+    def fails_once():
+        asked.append(True)
+        if len(asked) == 1:
+            raise RuntimeError("no")
+        return [-0.5] * 3
 
     learner = by_vw(spec, tmp_path)
-    predicting(monkeypatch, fails)
-    with pytest.raises(BrokenDistribution, match="can't predict: no"):
-        learner.policy("s1").distribution({}, variants)
+    predicting(monkeypatch, fails_once)
+    broken, sound = learner.policy("s1").distributions([{}, {}], variants)
+    assert broken is None
+    assert sum(sound) == pytest.approx(1.0)
     learner.close()
+
+
+@KEPT_AND_PASSING
+def test_what_is_said_of_a_context_does_not_depend_on_what_else_is_asked(
+    spec, happened, rng, tmp_path, variants
+):
+    learner = new_learner(spec)
+    for _ in range(300):
+        chosen = rng.randrange(3)
+        learner.learn(happened(context(rng), VARIANTS, chosen, rng.random() * chosen))
+    learner.save(tmp_path)
+    loaded = load_policy(spec, tmp_path, learner.state(), "s1")
+    contexts = [context(rng) for _ in range(40)]
+    for policy in (learner.policy("s1"), loaded):
+        alone = [policy.distributions([each], variants)[0] for each in contexts]
+        for size in (2, 7, 40):
+            together = []
+            for start in range(0, 40, size):
+                together += policy.distributions(contexts[start : start + size], variants)
+            assert together == alone
+        assert policy.distributions([], variants) == []
+    learner.close()
+    loaded.close()
 
 
 @KEPT_AND_PASSING
@@ -645,7 +679,7 @@ def test_what_a_linear_oracle_extrapolates_stays_on_the_unit_scale(auto, happene
         learner.learn(happened({"channel": "Phone"}, variants, 0, 0.0))
     learner = serving(name, learner, auto, tmp_path)
     asked = {"newbie": True, "channel": "Web"}
-    assert learner.predicted(asked, variants).rewards[0] > 1.0
+    assert learner.predicted([asked], variants)[0].rewards[0] > 1.0
     assert learner.predict(asked, variants)[0] == 1.0
     assert learner.predict({"newbie": False, "channel": "Phone"}, variants)[0] == 0.0
     learner.close()
@@ -915,13 +949,13 @@ def test_a_state_that_is_not_its_files_is_refused(auto, happened, tmp_path, part
 def test_presets_that_do_not_learn_have_a_policy_and_no_model(define):
     uniform = ModelSpec.of(define(policy={"preset": "uniform"}))
     assert not uniform.learns
-    assert untrained_policy(uniform).distribution({}, VARIANTS) == pytest.approx([1 / 3] * 3)
+    assert untrained_policy(uniform).distributions([{}], VARIANTS)[0] == pytest.approx([1 / 3] * 3)
     with pytest.raises(ValueError, match="does not learn"):
         new_learner(uniform)
     fixed = untrained_policy(ModelSpec.of(define(policy={"preset": "fixed:b"}, baseline="a")))
-    assert fixed.distribution({}, VARIANTS) == [0.0, 1.0, 0.0]
-    assert fixed.distribution({}, [VARIANTS[2], VARIANTS[0]]) == [0.0, 1.0]
-    assert fixed.distribution({}, [Variant("x"), Variant("y")]) == [1.0, 0.0]
+    assert fixed.distributions([{}], VARIANTS)[0] == [0.0, 1.0, 0.0]
+    assert fixed.distributions([{}], [VARIANTS[2], VARIANTS[0]])[0] == [0.0, 1.0]
+    assert fixed.distributions([{}], [Variant("x"), Variant("y")])[0] == [1.0, 0.0]
     fixed.close()
 
 

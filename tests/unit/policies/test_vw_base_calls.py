@@ -147,9 +147,9 @@ def test_prepared_variants_are_predicted_as_their_text_is_while_it_learns(rng, u
     for _ in range(300):
         which = rng.randrange(len(catalogues))
         shared = split(question(rng, 1))[0]
-        costs = workspace.predict_prepared(shared, prepared[which])
+        costs = workspace.predict_prepared(prepared[which], shared)
         assert costs == workspace.predict(f"{shared}\n{catalogues[which]}")
-        assert costs == workspace.predict_prepared(shared, prepared[which])
+        assert costs == workspace.predict_prepared(prepared[which], shared)
         answers.add(tuple(costs))
         if rng.random() < 0.7:
             workspace.learn(lesson(rng))
@@ -169,7 +169,7 @@ def test_what_was_prepared_can_be_released_whatever_was_done_last(rng, update):
     workspace = Workspace(options.arguments(0.2, 18, options.canonical(update)[1]))
     last = {
         "nothing": lambda prepared: None,
-        "asked": lambda prepared: workspace.predict_prepared("shared |U x", prepared),
+        "asked": lambda prepared: workspace.predict_prepared(prepared, "shared |U x"),
         "asked another": lambda prepared: workspace.predict("shared |U x\n|A id=1"),
         "learned": lambda prepared: workspace.learn(lesson(rng)),
     }
@@ -187,7 +187,7 @@ def test_preparing_asking_and_releasing_changes_nothing_of_the_model(rng, tmp_pa
     for step in range(100):
         shared, lines = split(question(rng, 1 + step % 7))
         prepared = asked.prepare(lines)
-        asked.predict_prepared(shared, prepared)
+        asked.predict_prepared(prepared, shared)
         text = lesson(rng)
         for workspace in (alone, asked):
             workspace.learn(text)
@@ -207,8 +207,8 @@ def test_prepared_examples_do_not_leak(rng):
     def use(times):
         for _ in range(times):
             prepared = workspace.prepare(lines)
-            workspace.predict_prepared(shared, prepared)
-            workspace.predict_prepared(shared, prepared)
+            workspace.predict_prepared(prepared, shared)
+            workspace.predict_prepared(prepared, shared)
             workspace.release(prepared)
 
     use(1_000)
@@ -223,10 +223,10 @@ def test_what_was_prepared_does_not_outlive_its_workspace(rng):
     workspace = Workspace(ARGUMENTS)
     shared, lines = split(question(rng))
     prepared = workspace.prepare(lines)
-    workspace.predict_prepared(shared, prepared)
+    workspace.predict_prepared(prepared, shared)
     workspace.close()
     with pytest.raises(ValueError, match="closed"):
-        workspace.predict_prepared(shared, prepared)
+        workspace.predict_prepared(prepared, shared)
     with pytest.raises(ValueError, match="closed"):
         workspace.release(prepared)
     with pytest.raises(ValueError, match="closed"):

@@ -33,7 +33,7 @@ def played(learner, happened, chance, events, *, shifted=False):
     for seq in range(1, events + 1):
         context = {"channel": chance.choice([*CHANNELS]), "age": chance.gauss(50.0, 15.0)}
         chances = [chance_of(context, chosen, shifted) for chosen in range(4)]
-        distribution = policy.distribution(context, VARIANTS)
+        distribution = policy.distributions([context], VARIANTS)[0]
         if seq in last_third:
             earned += sum(p * good for p, good in zip(distribution, chances, strict=True)) / len(last_third)
             even += sum(chances) / 4 / len(last_third)

@@ -94,9 +94,17 @@ def test_nothing_of_an_earlier_decision_stays_in_a_reply() -> None:
     for made, payload in ((full, '{"n": 1}'), (bare, ""), (full, ""), (bare, "2"), (full, '{"n": 1}')):
         assert replied(replies, made, payload) == built(made, payload)
     # A decision that can't be told must not leave its half in the next reply.
-    with pytest.raises(ValueError, match="zip"):
-        replies.choose(full._replace(distribution=(0.5, 0.25, 0.25)), "3")
+    for variants in (full.variants, list(full.variants)):
+        with pytest.raises(ValueError, match=r"size 3|zip"):
+            replies.choose(full._replace(variants=variants, distribution=(0.5, 0.25, 0.25)), "3")
     assert replied(replies, bare, "") == built(bare, "")
+
+
+def test_replies_stay_right_however_many_snapshots_and_payloads_there_were() -> None:
+    replies = convert.Replies()
+    for count in (*range(600), 0, 599):
+        made = decision(Source.LEARNED, f"s-{count}")
+        assert replied(replies, made, str(count % 7)) == built(made, str(count % 7))
 
 
 CATALOGUE = tuple(Variant(name) for name in "abcd")
@@ -104,15 +112,21 @@ CATALOGUE = tuple(Variant(name) for name in "abcd")
 
 @st.composite
 def decisions(draw: st.DrawFn) -> tuple[Decision, str]:
-    """Decisions among a catalogue, an equal one read back, another version's, a part, a call's own."""
+    """Decisions among a catalogue, an equal one read back, another version's, a part, a call's own.
+
+    Read back from the log, those of a call come as a tuple, too.
+    """
     whole = draw(st.sampled_from([CATALOGUE, (*CATALOGUE,), (*CATALOGUE, Variant("e"))]))
     variants = draw(
-        st.sampled_from([whole, list(whole[1:]), list(reversed(whole)), [Variant("of the call")]])
+        st.sampled_from(
+            [whole, list(whole[1:]), list(reversed(whole)), [Variant("of the call")], (Variant("ö" * 99),)]
+        )
     )
-    weights = draw(st.lists(st.floats(0, 1), min_size=len(variants), max_size=len(variants)))
+    weights = draw(st.lists(st.floats(allow_nan=False), min_size=len(variants), max_size=len(variants)))
     made = decision(draw(st.sampled_from(Source)), draw(st.sampled_from(["", "s-1"])))._replace(
         experiment_id=draw(st.sampled_from(["mail", "page"])),
-        decision_id=draw(st.text(max_size=5)),
+        decision_id=draw(st.text(max_size=5)) * draw(st.sampled_from([1, 70])),
+        call_variants=draw(st.booleans()),
         variants=variants,
         distribution=weights,
         chosen=draw(st.integers(0, len(variants) - 1)),

@@ -96,7 +96,7 @@ def test_a_load_that_fails_is_told_to_its_callers_alone(held, views):
 
     failure, policy = asyncio.run(play())
     assert isinstance(failure, RuntimeError)
-    assert sum(policy.distribution({}, views[1].catalogue)) == pytest.approx(1)
+    assert sum(policy.distributions([{}], views[1].catalogue)[0]) == pytest.approx(1)
 
 
 def test_a_caller_that_gives_up_takes_nothing_from_the_others(held, views):

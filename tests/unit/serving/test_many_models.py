@@ -21,7 +21,7 @@ def view(experiment):
 
 
 def shares(policy, view):
-    return [list(policy.distribution(context, view.catalogue)) for context in CONTEXTS]
+    return [list(policy.distributions([context], view.catalogue)[0]) for context in CONTEXTS]
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_model_that_can_not_be_set_up_breaks_the_distribution_alone(folder, sh
     policy, _ = loaded(folder, shops[1])
     monkeypatch.setattr(stored, "Workspace", refused)
     with pytest.raises(oracle.BrokenDistribution, match="can't load"):
-        policy.distribution(CONTEXTS[0], shops[1].catalogue())
+        policy.distributions([CONTEXTS[0]], shops[1].catalogue())[0]
 
 
 def test_names_are_read_again_only_where_something_was_published(folder, shops, monkeypatch):

@@ -69,7 +69,7 @@ def test_the_old_policy_serves_contexts_of_the_new_definition(folder, shop, mode
     changed = shop(signals={"channel": {"type": "number"}, "plan": {"type": "category"}})
     assert served(models, changed) == old
     policy = models.policy(view(changed))
-    shares = policy.distribution({"channel": 3.0, "plan": "gold"}, changed.catalogue())
+    shares = policy.distributions([{"channel": 3.0, "plan": "gold"}], changed.catalogue())[0]
     assert sum(shares) == pytest.approx(1)
 
 

@@ -84,7 +84,7 @@ class Room:
 
     def __init__(self, folder: Path) -> None:
         experiments = {
-            "mail": experiment("mail", on_log_failure="baseline"),
+            "mail": experiment("mail", on_log_failure="baseline", signals="open"),
             "strict": experiment("strict", on_log_failure="fail"),
         }
         views = Views()
@@ -233,6 +233,48 @@ def test_a_bug_of_a_policy_takes_only_the_choices_that_it_was_asked_for(
     monkeypatch.setattr(room.models, "policy", policy)
     replies = room.choose(asking("d1"), asking("d2", "strict"), asking("d3"))
     assert told(replies) == ["d1", "RuntimeError", "d3"]
+
+
+def test_a_context_that_a_policy_fails_on_takes_only_its_own_place(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Fails:
+        snapshot_id = "s1"
+
+        def distributions(self, contexts: Sequence[Any], variants: Sequence[Any]) -> list[list[float] | None]:
+            asked.append(len(contexts))
+            if {"bad": "x"} in contexts:
+                raise RuntimeError("a bug")
+            return [None if "none" in context else [0.0, 0.0, 1.0] for context in contexts]
+
+    monkeypatch.setattr(room.models, "policy", lambda view: Fails())
+    replies = room.choose(
+        asking("d1"),
+        asking("d2", context={"bad": pb.FeatureValue(text="x")}),
+        asking("d3", context={"none": pb.FeatureValue(flag=True)}),
+        asking("d4"),
+    )
+    assert told(replies) == ["d1", "RuntimeError", "d3", "d4"]
+    # All at once; then, since that failed, each alone.
+    assert asked == [4, 1, 1, 1, 1]
+    assert [reply.variant_id for reply in replies if not isinstance(reply, Exception)] == ["c", "b", "c"]
+    assert replies[2].source == pb.DECISION_SOURCE_BASELINE
+
+
+def test_each_choice_is_among_its_own_variants(room: Room) -> None:
+    replies = room.choose(
+        asking("d1"),
+        asking("d2", excluded_variant_ids=["a"]),
+        asking("d3", "strict"),
+        asking("d4", variants=[pb.Variant(id="x"), pb.Variant(id="y")]),
+        asking("d5", excluded_variant_ids=["a"]),
+        asking("d6"),
+    )
+    assert told(replies) == [f"d{n}" for n in range(1, 7)]
+    ids = ["".join(entry.variant_id for entry in reply.distribution) for reply in replies]
+    assert ids == ["abc", "bc", "abc", "xy", "bc", "abc"]
 
 
 def test_an_answer_of_the_log_that_makes_no_sense_takes_only_its_own_place(room: Room) -> None:

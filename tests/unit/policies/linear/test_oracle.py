@@ -33,7 +33,7 @@ def kept(linear):
 
 
 def reward_of(linear, given, variant, way=STEADY):
-    [reward], _ = linear.predict(given, (variant,), way)
+    [reward], _ = linear.predict([given], (variant,), way)[0]
     return reward
 
 
@@ -45,11 +45,11 @@ def test_what_features_bring_is_learned_by_variant():
                 linear.learn(reading(token), (A, B), chosen, reward)
     for way in WAYS:
         for token, rewards in (("c=x", (1.0, 0.0)), ("c=y", (0.0, 1.0))):
-            found, errors = linear.predict(reading(token), (A, B), way)
+            found, errors = linear.predict([reading(token)], (A, B), way)[0]
             assert found == pytest.approx(rewards, abs=0.15)
             assert all(0.0 < error < 0.3 for error in errors)
         # Of a token that nothing is known of, it expects what holds without it.
-        assert linear.predict(reading("c=z"), (A, B), way) == linear.predict(reading(), (A, B), way)
+        assert linear.predict([reading("c=z")], (A, B), way)[0] == linear.predict([reading()], (A, B), way)[0]
 
 
 def test_a_number_gets_a_dimension_of_its_own_beside_a_token_of_its_name():
@@ -98,7 +98,7 @@ def test_rows_end_where_it_was_said_and_late_variants_are_still_learned_and_serv
             linear.learn(reading(), late, index, 1.0)
     assert kept(linear) == (0, 4)
     for way in WAYS:
-        rewards, errors = linear.predict(reading(), (early[0], *late, Variant("never seen")), way)
+        rewards, errors = linear.predict([reading()], (early[0], *late, Variant("never seen")), way)[0]
         assert rewards[1] > 0.9 > 0.7 > rewards[0]
         # They are learned together.
         assert len({*rewards[1:]}) == 1
@@ -122,7 +122,7 @@ def test_all_numbers_together_stay_within_the_budget(monkeypatch, first):
     size = -(-(features + 1) // dimensions.STEP) * dimensions.STEP
     assert 2 * size * size * (rows + 1) <= most
     assert rows >= 1
-    rewards, errors = linear.predict(reading("f1", "f99", "new"), variants, STEADY)
+    rewards, errors = linear.predict([reading("f1", "f99", "new")], variants, STEADY)[0]
     assert len(rewards) == len(errors) == 100
 
 
@@ -132,7 +132,7 @@ def test_a_variant_that_was_never_seen_is_expected_to_be_average_and_doubted_mos
         linear.learn(reading("c=x"), (A, B), index % 2, float(index % 2))
     for way in WAYS:
         for given in ((A, B, Variant("new")), [A, B, Variant("new")]):
-            rewards, errors = linear.predict(reading("c=x"), given, way)
+            rewards, errors = linear.predict([reading("c=x")], given, way)[0]
             assert rewards[0] < rewards[2] < rewards[1]
             assert rewards[2] == pytest.approx(0.5, abs=0.1)
             assert errors[2] > max(errors[:2])
@@ -142,13 +142,13 @@ def test_a_kept_catalogue_learns_of_new_variants():
     linear = LinearOracle()
     catalogue = (A, B)
     linear.learn(reading(), catalogue, 0, 0.5)
-    before = linear.predict(reading(), catalogue, STEADY)
+    before = linear.predict([reading()], catalogue, STEADY)[0]
     for _ in range(50):
         linear.learn(reading(), catalogue, 1, 1.0)
-    after = linear.predict(reading(), catalogue, STEADY)
+    after = linear.predict([reading()], catalogue, STEADY)[0]
     assert after[0][1] > before[0][1]
     assert after[1][1] < before[1][1]
-    assert linear.predict(reading(), list(catalogue), STEADY) == after
+    assert linear.predict([reading()], list(catalogue), STEADY)[0] == after
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["roomy", "full"])
@@ -161,17 +161,17 @@ def test_a_stored_one_goes_on_exactly(rng, monkeypatch, tmp_path, small):
         variants = tuple(Variant(f"v{n}") for n in range(step // 30, step // 30 + 4))
         chosen, reward = rng.randrange(4), rng.random()
         if rng.random() < 0.2:
-            broken.predict(given, variants, rng.randrange(2))
+            broken.predict([given], variants, rng.randrange(2))
         assert whole.learn(given, variants, chosen, reward) == broken.learn(given, variants, chosen, reward)
         if rng.random() < 0.1:
             broken.save(tmp_path)
             broken = LinearOracle(tmp_path, json.loads(json.dumps(broken.state())))
             asked = reading(f"f{step}", "never learned", "f1")
-            assert broken.predict(asked, variants, TRACKING) == whole.predict(asked, variants, TRACKING)
+            assert broken.predict([asked], variants, TRACKING) == whole.predict([asked], variants, TRACKING)
     assert whole.state() == broken.state()
     assert whole.digest() == broken.digest()
     for way in WAYS:
-        assert whole.predict(given, variants, way) == broken.predict(given, variants, way)
+        assert whole.predict([given], variants, way) == broken.predict([given], variants, way)
 
 
 def test_no_text_of_a_context_is_kept():

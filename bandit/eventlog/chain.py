@@ -15,7 +15,10 @@ Row = tuple[int, str, str, str, int, bytes, str | None, str | None, int | None, 
 """A row without its checksum: seq, kind, experiment_id, decision_id, at_us, record, key, subject, version,
 closes_us, closes_seq."""
 
-StoredRow = tuple[int | str | bytes | None, ...]
+Value = int | str | bytes | None
+"""What a column may hold."""
+
+StoredRow = tuple[Value, ...]
 """A row and its checksum."""
 
 _ABSENT = -1

@@ -3,9 +3,9 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -14,7 +14,7 @@ from bandit.eventlog.log import LogBusy
 
 DATABASE_NAME = "events.db"
 LOCK_NAME = "writer.lock"
-
+_NAME_BYTES = 16
 
 CheckpointMode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
 
@@ -40,6 +40,7 @@ class Handles:
     _wal_path: Path
     _lock_fd: int
     _wal_fd: int | None = None
+    _name: bytes = field(default_factory=partial(os.urandom, _NAME_BYTES))
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool) -> Self:
@@ -66,17 +67,27 @@ class Handles:
             os.close(lock_fd)
             raise
 
-    @contextmanager
-    def writers_turn(self, *, wait: bool = True) -> Iterator[None]:
-        """Holds the writers' lock. The wait is fair, as SQLite's own, a sleep, is not. Raises LogBusy."""
+    def take_turn(self, *, wait: bool = True) -> None:
+        """Takes the writers' lock. The wait is fair, as SQLite's own, a sleep, is not. Raises LogBusy."""
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LogBusy from None
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def claim_tail(self) -> bool:
+        """Whether no other process has written since the last time; only in this one's turn. Raises OSError.
+
+        The lock file says who wrote last. It says so before the rows are there, so whatever a crash leaves in
+        it, nobody takes an old tail for the log's.
+        """
+        if os.pread(self._lock_fd, _NAME_BYTES, 0) == self._name:
+            return True
+        os.pwrite(self._lock_fd, self._name, 0)
+        return False
+
+    def end_turn(self) -> None:
+        """Gives the writers' lock back. Raises OSError."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def wal_fd(self) -> int | None:
         """A descriptor of the write-ahead log's file; None if there is none, and so nothing to sync."""
@@ -100,8 +111,13 @@ class Handles:
         """
         # A connection of its own, so that reads and appends of this process go on meanwhile.
         with closing(schema.connect(self._path)) as connection:
-            with nullcontext() if mode == "PASSIVE" else self.writers_turn():
+            if mode != "PASSIVE":
+                self.take_turn()
+            try:
                 busy, frames, done = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            finally:
+                if mode != "PASSIVE":
+                    self.end_turn()
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         return Checkpoint(not busy and frames == done, frames * page_bytes)
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bandit.core.errors import Reason, Refused, refused_field
 from bandit.core.experiment import Experiment
@@ -12,13 +13,25 @@ from bandit.core.records import RewardStatus
 from bandit.eventlog.codec import decode_reward
 from bandit.eventlog.log import NewReward
 
-_LOAD = """
+_COLUMNS = """
 SELECT decision.decision_id, decision.experiment_id, decision.version, decision.seq, decision.at_us,
     reward.key, reward.record, reward.closes_us IS NOT NULL
-FROM json_each(?) AS wanted
-JOIN events AS decision ON decision.kind = 'decision' AND decision.decision_id = wanted.value
-LEFT JOIN events AS reward ON reward.kind = 'reward' AND reward.decision_id = wanted.value
 """
+_REWARDS = (
+    "LEFT JOIN events AS reward ON reward.kind = 'reward' AND reward.decision_id = decision.decision_id"
+)
+_LOAD = f"""
+{_COLUMNS} FROM json_each(?) AS wanted
+JOIN events AS decision ON decision.kind = 'decision' AND decision.decision_id = wanted.value {_REWARDS}
+"""
+# To take apart a list of one costs as much as the rest of the query.
+_LOAD_ONE = f"""
+{_COLUMNS} FROM events AS decision {_REWARDS}
+WHERE decision.kind = 'decision' AND decision.decision_id = ?
+"""
+
+# Asking an enumeration for its member costs as much as a comparison or two.
+_RECORDED, _DUPLICATE, _LATE = RewardStatus.RECORDED, RewardStatus.DUPLICATE, RewardStatus.LATE
 
 
 @dataclass(slots=True)
@@ -35,8 +48,7 @@ class RewardedDecision:
     """Whether a reward has closed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to do with a reward; nothing is stored for a DUPLICATE. `closes`: it closes its decision."""
 
     status: RewardStatus
@@ -48,7 +60,10 @@ class Verdict:
 def load(connection: sqlite3.Connection, decision_ids: Collection[str]) -> dict[str, RewardedDecision]:
     """Those of the decisions that the log has, with their rewards."""
     found: dict[str, RewardedDecision] = {}
-    rows = connection.execute(_LOAD, (json.dumps(list(decision_ids)),)).fetchall()
+    if len(decision_ids) == 1:
+        rows = connection.execute(_LOAD_ONE, tuple(decision_ids)).fetchall()
+    else:
+        rows = connection.execute(_LOAD, (json.dumps(list(decision_ids)),)).fetchall()
     for decision_id, experiment_id, version, seq, at_us, key, record, closes in rows:
         decision = found.get(decision_id)
         if decision is None:
@@ -81,11 +96,11 @@ def judge(
     if key in decision.stored:
         if decision.stored[key] != (metric, reward.value):
             return _conflict(reward, metric)
-        return Verdict(RewardStatus.DUPLICATE, metric, key, closes=False)
+        return Verdict(_DUPLICATE, metric, key, closes=False)
     closing = closes_on_reward(experiment, metric)
     if stamp_us >= decision.at_us + rule.window_us or (closing and decision.closed):
-        return Verdict(RewardStatus.LATE, metric, key, closes=False)
-    return Verdict(RewardStatus.RECORDED, metric, key, closes=closing)
+        return Verdict(_LATE, metric, key, closes=False)
+    return Verdict(_RECORDED, metric, key, closes=closing)
 
 
 def _unknown_metric(experiment: Experiment, metric: str) -> Refused:

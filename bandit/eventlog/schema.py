@@ -14,6 +14,9 @@ VERSION = 1
 BUSY_TIMEOUT_MS = 1_000
 """How long SQLite itself waits for a lock. Our writers queue at the lock file; this is for strangers."""
 
+STATEMENTS_KEPT = 256
+"""So many prepared statements a connection keeps: there are two inserts for each size of a batch."""
+
 # Two rows never close at the same place in the joined order but by their own closing time, so the third index
 # gives the order by itself: a decision row stands at its window's end, a reward row that closes its decision
 # at the reward's time.
@@ -51,6 +54,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         timeout=BUSY_TIMEOUT_MS / 1000,
         isolation_level=None,
         check_same_thread=False,
+        cached_statements=STATEMENTS_KEPT,
     )
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")

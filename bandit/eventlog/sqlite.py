@@ -94,7 +94,7 @@ class SqliteEventLog:
         self._sync_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._definitions: dict[tuple[str, int], Definition] = {}
-        # The last row this instance wrote; other processes may have written since.
+        # The log's last row, if nobody else has written since this instance did.
         self._tail: writing.Tail | None = None
         self._dead = ""
         if not create and not self._path.exists():
@@ -307,7 +307,10 @@ class SqliteEventLog:
 
     def _append(self, handles: Handles, batch: Sequence[Item], *, wait: bool = True) -> writing.Written:
         try:
-            with handles.writers_turn(wait=wait):
+            handles.take_turn(wait=wait)
+            try:
+                if not handles.claim_tail():
+                    self._tail = None
                 written = writing.write(
                     handles.writer,
                     batch,
@@ -316,6 +319,8 @@ class SqliteEventLog:
                     self.definition,
                     self._stored_decisions,
                 )
+            finally:
+                handles.end_turn()
         except (sqlite3.Error, OSError) as error:
             self._die(error)
         self._tail = written.tail

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from bandit.core.errors import Refused
 from bandit.core.records import RewardStatus
 from bandit.eventlog import rewards
-from bandit.eventlog.chain import START, Rows, StoredRow
+from bandit.eventlog.chain import START, Row, Rows, StoredRow, Value
+from bandit.eventlog.chain import checksum as checksum_of
 from bandit.eventlog.codec import TICK, decode_digest, decode_experiment, encode_experiment, encode_reward
 from bandit.eventlog.log import (
     Clock,
@@ -30,9 +31,24 @@ DefinitionOf = Callable[[str, int], Definition]
 # Each step of a statement releases and retakes the GIL, which costs more than the insert itself: so many rows
 # go into one. SQLite keeps a prepared statement a text, so there are only so many texts.
 _ROWS_PER_INSERT = 64
+_INSERT = (
+    "INSERT INTO events (seq, kind, experiment_id, decision_id, at_us, record, key, subject, version, "
+    "closes_us, closes_seq, checksum) VALUES "
+)
 _INSERTS = tuple(
-    "INSERT INTO events (seq, kind, experiment_id, decision_id, at_us, record, key, subject, version, "  # noqa: S608
-    f"closes_us, closes_seq, checksum) VALUES {','.join(['(?,?,?,?,?,?,?,?,?,?,?,?)'] * rows)}"
+    _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in range(_ROWS_PER_INSERT + 1)
+)
+# What is the same in every decision's row, or twice in it, is not handed over again and again.
+_DECISION_VALUES = 9
+_DECISION_INSERTS = tuple(
+    _INSERT
+    + ",".join(
+        [
+            f"(?{at},'decision',?{at + 1},?{at + 2},?{at + 3},?{at + 4},NULL,?{at + 5},?{at + 6},?{at + 7},"
+            f"?{at},?{at + 8})"
+            for at in range(1, _DECISION_VALUES * rows, _DECISION_VALUES)
+        ]
+    )
     for rows in range(_ROWS_PER_INSERT + 1)
 )
 
@@ -66,20 +82,23 @@ def write(
 ) -> Written:
     """Writes a batch as one transaction.
 
-    Nothing is looked up beforehand that a conflict would tell. If `tail`, the caller's last row, is the log's
-    last row still, one insert is the whole transaction. If it is not, or a decision id is known, that insert
-    meets the unique `seq` or id and leaves nothing behind; then the log is read. Raises sqlite3.Error, and
-    whatever an item that can't be encoded raises; nothing is written then.
+    Nothing is looked up beforehand that a conflict would tell. `tail` is the log's last row if the caller
+    knows it; then one insert is the whole transaction. If a stranger has written meanwhile, or a decision id
+    is known, that insert meets the unique `seq` or id and leaves nothing behind; then the log is read. Raises
+    sqlite3.Error, and whatever an item that can't be encoded raises; nothing is written then.
     """
-    if tail is not None and len(batch) <= _ROWS_PER_INSERT:
-        composed = _Transaction(connection, tail, clock_us, definition_of, {})
-        written = composed.of(batch)
+    if len(batch) <= _ROWS_PER_INSERT:
+        tail = tail or _tail(connection)
+        decisions = [item for item in batch if type(item) is NewDecision]
         try:
+            if decisions and len(decisions) == len(batch):
+                return _write_decisions(connection, decisions, clock_us, tail)
+            composed = _Transaction(connection, tail, clock_us, definition_of, {})
+            written = composed.of(batch)
             _insert(connection, composed.rows)
+            return written
         except sqlite3.IntegrityError:
             pass
-        else:
-            return written
     stored: Mapping[str, StoredDecision] | None = None
     while True:
         connection.execute("BEGIN IMMEDIATE")
@@ -99,6 +118,51 @@ def write(
         stored = stored_decisions(
             [item.decision.decision_id for item in batch if isinstance(item, NewDecision)]
         )
+
+
+def _write_decisions(
+    connection: sqlite3.Connection, decisions: Sequence[NewDecision], clock_us: Clock, tail: Tail
+) -> Written:
+    """Writes decisions that are all new, as they nearly always are, after `tail`, the log's last row.
+
+    The same rows as `_Transaction` would make of them, in half the time. Raises sqlite3.IntegrityError if one
+    is not new or `tail` not the last row, sqlite3.Error; nothing is written then.
+    """
+    seq, checksum = tail.seq, tail.checksum
+    stamp_us = max(clock_us(), tail.at_us)
+    values: list[Value] = []
+    for decision, record, window_us in decisions:
+        experiment_id, decision_id, version = decision.experiment_id, decision.decision_id, decision.version
+        subject = decision.subject or None
+        closes_us = stamp_us + window_us
+        seq += 1
+        row: Row = (
+            seq,
+            "decision",
+            experiment_id,
+            decision_id,
+            stamp_us,
+            record,
+            None,
+            subject,
+            version,
+            closes_us,
+            seq,
+        )
+        checksum = checksum_of(checksum, row)
+        values += (
+            seq,
+            experiment_id,
+            decision_id,
+            stamp_us,
+            record,
+            subject,
+            version,
+            closes_us,
+            checksum,
+        )
+    _execute(connection, _DECISION_INSERTS, len(decisions), values)
+    return Written([None] * len(decisions), [], Tail(seq, stamp_us, checksum))
 
 
 def _tail(connection: sqlite3.Connection) -> Tail:
@@ -244,6 +308,12 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[StoredRow]) -> None:
     """Raises sqlite3.IntegrityError for a row that conflicts with one that is there."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]
-        inserted = connection.execute(_INSERTS[len(some)], list(chain.from_iterable(some))).rowcount
-        if inserted != len(some):
-            raise sqlite3.DatabaseError(f"{inserted} of {len(some)} rows were stored; the log was altered")
+        _execute(connection, _INSERTS, len(some), list(chain.from_iterable(some)))
+
+
+def _execute(
+    connection: sqlite3.Connection, inserts: Sequence[str], rows: int, values: Sequence[Value]
+) -> None:
+    inserted = connection.execute(inserts[rows], values).rowcount
+    if inserted != rows:
+        raise sqlite3.DatabaseError(f"{inserted} of {rows} rows were stored; the log was altered")

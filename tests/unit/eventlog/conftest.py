@@ -35,7 +35,7 @@ def open_log(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., SqliteEvent
     opened: list[SqliteEventLog] = []
 
     def open_one(**options: Any) -> SqliteEventLog:
-        opened.append(SqliteEventLog(tmp_path, **{"clock_us": clock, **options}))
+        opened.append(SqliteEventLog(**{"data_dir": tmp_path, "clock_us": clock, **options}))
         return opened[-1]
 
     yield open_one

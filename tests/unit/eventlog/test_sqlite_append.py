@@ -228,6 +228,25 @@ def test_the_columns_are_those_of_the_contract(started, experiment, decide, rewa
     assert names[:6] == ["seq", "kind", "experiment_id", "decision_id", "at_us", "record"]
 
 
+def test_decisions_alone_are_stored_as_beside_others(open_log, experiment, decide, tmp_path):
+    stored = []
+    for beside in ([], [Tick()]):
+        log = open_log(data_dir=tmp_path / f"beside {len(beside)}")
+        log.append([NewExperiment(experiment, b"salt")])
+        new = [
+            decide(experiment, "d1"),
+            decide(experiment, "d\u00e9", subject="pseudonym", version=2),
+            decide(experiment, "d3")._replace(window_us=1),
+        ]
+        assert log.append([*new, *beside]) == [None] * (3 + len(beside))
+        assert log.check_chain() is None
+        with sqlite3.connect(tmp_path / f"beside {len(beside)}" / "events.db") as direct:
+            stored.append(direct.execute("SELECT * FROM events WHERE seq <= 4 ORDER BY seq").fetchall())
+        direct.close()
+    assert stored[0] == stored[1]
+    assert len(stored[0]) == 4
+
+
 def altered(path, *statements):
     direct = sqlite3.connect(path, isolation_level=None)
     for statement in statements:
@@ -247,6 +266,9 @@ def altered(path, *statements):
         (4, "UPDATE events SET record = 5 WHERE seq = 4"),
         (3, "DELETE FROM events WHERE seq = 3"),
         (6, "DELETE FROM events WHERE seq = 6"),
+        (5, "DELETE FROM events WHERE seq > 4"),
+        (6, "UPDATE events SET seq = -6 WHERE seq = 6"),
+        (6, "UPDATE events SET seq = 0 WHERE seq = 6"),
         (1, "DELETE FROM events"),
         (7, "INSERT INTO events SELECT 7, 'tick', '', '', at_us, x'', NULL, NULL, NULL, NULL, NULL, checksum "
             "FROM events WHERE seq = 6"),

@@ -24,19 +24,30 @@ def ours(open_log, experiment):
 
 
 @pytest.fixture
-def theirs(ours, open_log):
+def our_name(ours, tmp_path):
+    """What the lock file says while ours is the last one to have written."""
+    return (tmp_path / "writer.lock").read_bytes()
+
+
+@pytest.fixture
+def theirs(our_name, open_log):
     """Another instance on the same folder, that has written after ours."""
     log = open_log()
     log.append([Tick()])
     return log
 
 
-@pytest.fixture(params=["stale", "up to date"])
-def catch_up(request, ours):
+@pytest.fixture(params=["stale", "stale unawares", "up to date"])
+def catch_up(request, ours, our_name, tmp_path):
     """Called after the other instance wrote: leaves our last row stale, or brings it up to date."""
+    lock_file = tmp_path / "writer.lock"
 
     def caught_up():
-        if request.param == "up to date":
+        if request.param == "stale unawares":
+            # As after a stranger's write: the lock file does not tell of it.
+            assert lock_file.read_bytes() != our_name
+            lock_file.write_bytes(our_name)
+        elif request.param == "up to date":
             ours.append([Tick()])
 
     return caught_up
@@ -54,25 +65,44 @@ def decision_ids(log):
     return [event.decision_id for event in log.events(kinds=["decision"])]
 
 
-def test_an_undisturbed_append_is_one_statement_and_a_disturbed_one_reads_the_log(tmp_path):
+@pytest.mark.parametrize("batch", [[Tick(), Tick()], ["d1", "d2"]], ids=["ticks", "decisions"])
+def test_an_undisturbed_append_is_one_statement_and_a_disturbed_one_reads_the_log(
+    tmp_path, experiment, decide, batch
+):
     connection = schema.connect(tmp_path / "events.db", create=True)
     schema.prepare(connection, tmp_path / "events.db", create=True)
 
-    def write(tail):
+    def write(tail, turn):
+        items = [item if isinstance(item, Tick) else decide(experiment, f"{item}-{turn}") for item in batch]
         statements = []
         connection.set_trace_callback(statements.append)
-        written = writing.write(connection, [Tick(), Tick()], lambda: 5, tail, None, None)
+        written = writing.write(connection, items, lambda: 5, tail, None, lambda ids: {})
         connection.set_trace_callback(None)
         return [statement.split(" ")[0] for statement in statements], written.tail
 
-    first, tail = write(None)
-    second, newer = write(tail)
-    third, newest = write(tail)
-    assert first == ["BEGIN", "SELECT", "INSERT", "COMMIT"]
+    first, tail = write(None, 1)
+    second, newer = write(tail, 2)
+    third, newest = write(tail, 3)
+    assert first == ["SELECT", "INSERT"]
     assert second == ["INSERT"]
     assert third == ["INSERT", "BEGIN", "SELECT", "INSERT", "COMMIT"]
     assert [tail.seq, newer.seq, newest.seq] == [2, 4, 6]
     connection.close()
+
+
+def test_an_instance_that_another_one_wrote_after_reads_the_last_row_once(ours, theirs, monkeypatch):
+    known = []
+
+    def write(connection, batch, clock_us, tail, *others):
+        known.append(tail and tail.seq)
+        return real(connection, batch, clock_us, tail, *others)
+
+    real = writing.write
+    monkeypatch.setattr(writing, "write", write)
+    for log in (ours, ours, theirs, theirs, ours):
+        log.append([Tick()])
+    assert known == [None, 3, None, 5, None]
+    assert_sound(ours)
 
 
 # Once in turns, once with runs of either, so that a last row is stale by one batch and by many.

@@ -105,6 +105,7 @@ class _App:
         await self._drain(server)
         refresher.cancel()
         await asyncio.to_thread(log.close)
+        self._metrics.flush()
         self._logger.info("stopped")
 
     def _server(self, service: Service, loop: asyncio.AbstractEventLoop) -> grpc.aio.Server:
@@ -136,10 +137,14 @@ class _App:
         await server.stop(grace=self._settings.drain_seconds * 0.1)
 
     async def _refresh(self, reader: SqliteEventLog) -> None:
-        """Takes new definitions, snapshots and component states; a failure is logged and tried again."""
+        """Carries counts over; takes new definitions, snapshots and component states; a failure is logged and
+        tried again.
+        """
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
+                # First, while the catalogues are those that the decisions were made from.
+                self._metrics.flush()
                 changed = self._views.take(reader.definitions(self._views.seq))
                 published = self._models.something_published()
                 for experiment_id in self._models.in_memory() if published else changed:
@@ -149,6 +154,7 @@ class _App:
                         self._logger.debug("policy changed", experiment_id=experiment_id)
                         # The calls that came while a snapshot was loaded go first, however many are new.
                         await asyncio.sleep(time.perf_counter() - began)
+                        self._metrics.flush()
                 await self._take_components()
                 self._report_age()
             except Exception:

@@ -69,8 +69,8 @@ class Gather(Generic[Request, Reply]):
         self._single_calls = 0
         self._single_since = clock(), work_clock()
 
-    async def __call__(self, request: Request) -> Reply:
-        """The reply to one request. Raises what was delivered for it."""
+    def __call__(self, request: Request) -> "asyncio.Future[Reply]":
+        """The reply to one request, or what was delivered for it; whoever cancels it has given up."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append((request, future))
         if self._due:
@@ -82,7 +82,7 @@ class Gather(Generic[Request, Reply]):
             self._open(max(2, int(self._together)))
         else:
             self._end()
-        return await future
+        return future
 
     def _kept_busy(self) -> bool:
         """Whether the loop has had no time to spare while calls were answered at once."""

@@ -1,4 +1,4 @@
-"""What surrounds every call: the gate, refusals, unknown errors, counts, one log line."""
+"""What surrounds every call: the gate, policies to load, refusals, unknown errors, counts, a log line."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,7 @@ import grpc
 import structlog
 
 from bandit.core.errors import Reason, Refused
+from bandit.serving.loading import NotLoaded
 from bandit.serving.metrics import Metrics
 from bandit.serving.status import DETAILS_KEY, RETRY_AFTER_MS, code_of, details_of
 
@@ -50,7 +51,10 @@ class Gate:
 
 
 def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpoint:
-    """`handle` with everything around it, as a gRPC method on bytes. `method` names it in metrics."""
+    """`handle` with everything around it, as a gRPC method on bytes. `method` names it in metrics.
+
+    Where a policy was not in memory, it is asked again once that is loaded.
+    """
     logger = structlog.get_logger("calls").bind()
 
     async def call(body: bytes, rpc: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
@@ -59,9 +63,13 @@ def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpo
         if refusal is None:
             gate.in_flight += 1
             try:
-                reply = await handle(body)
-                metrics.called(method, "OK", perf_counter() - start)
-                logger.debug("call", method=method, code="OK", seconds=perf_counter() - start)
+                try:
+                    reply = await handle(body)
+                except NotLoaded as error:
+                    reply = await _once_loaded(error, handle, body)
+                seconds = perf_counter() - start
+                metrics.called(method, "OK", seconds)
+                logger.debug("call", method=method, code="OK", seconds=seconds)
                 return reply
             except Refused as error:
                 refusal = error
@@ -78,6 +86,15 @@ def endpoint(method: str, handle: Handle, gate: Gate, metrics: Metrics) -> Endpo
         raise RuntimeError("abort returned")
 
     return call
+
+
+async def _once_loaded(missing: NotLoaded, handle: Handle, body: bytes) -> bytes:
+    while True:
+        await missing.loaded()
+        try:
+            return await handle(body)
+        except NotLoaded as error:
+            missing = error
 
 
 def internal(method: str, error: Exception) -> Refused:

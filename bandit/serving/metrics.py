@@ -2,19 +2,26 @@
 
 Labels are names that operators declared, or fixed words: text from a call never becomes a label.
 
+To count in such a file takes several microseconds. So what every call counts stands in plain numbers first,
+and `Metrics.flush` carries it over; the rest is rare, and is counted in the files at once.
+
 `prepare` must run before this process imports prometheus_client, or each process would count for itself.
 """
 
 import os
 import shutil
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bandit.core.errors import Reason
-from bandit.core.records import Arm, Decision, Source
+from bandit.core.records import Arm, Decision, RewardStatus, Source
 
 if TYPE_CHECKING:
+    from prometheus_client import Counter, Histogram
+
     from bandit.eventlog.log import RewardOutcome
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -35,10 +42,17 @@ def prepare(data_dir: Path) -> Path:
 
 
 class Metrics:
-    """Every counter of a serving process or a learner. Construct one a process."""
+    """Every counter of a serving process or a learner. Construct one a process.
+
+    Calls, decisions, rewards, commits and syncs are seen by nobody before `flush`, which a serving process
+    calls ten times a second or so, and when it ends. `committed` and `synced` may run on any thread, also
+    during a flush.
+    """
 
     def __init__(self, catalogue_of: Callable[[str], frozenset[str]]) -> None:
-        """`catalogue_of` gives an experiment's declared variant ids; others share one label."""
+        """`catalogue_of` gives an experiment's declared variant ids, when `flush` asks for them; others share
+        one label.
+        """
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         # A registry of its own: in multiprocess mode values live in files, and tests may build several.
@@ -139,33 +153,52 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
-        self._known_calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._known_rewards: dict[tuple[str, int], Counter] = {}
+        # What `flush` carries over: the seconds of calls by method and code, and so on.
+        self._ended: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._decided: defaultdict[tuple[str, str, int, int], int] = defaultdict(int)
+        self._rewarded: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._committed_rows: list[float] = []
+        self._committed_seconds: list[float] = []
+        self._synced_seconds: list[float] = []
         self._known_decisions: dict[tuple[str, str, int, int], Counter] = {}
+
+    def flush(self) -> None:
+        """Carries over what was counted since the last time, for the page to see. Nothing counts twice."""
+        while self._decided:
+            (experiment_id, variant_id, source, arm), decisions = self._decided.popitem()
+            self._counter(experiment_id, variant_id, source, arm).inc(decisions)
+            if arm == Arm.TREATMENT and source == Source.BASELINE:
+                self._broken.labels(experiment_id).inc(decisions)
+        while self._rewarded:
+            (experiment_id, status), rewards = self._rewarded.popitem()
+            self._rewards.labels(experiment_id, RewardStatus(status).name).inc(rewards)
+        _observe(self._commit_rows, self._committed_rows)
+        _observe(self._commit_seconds, self._committed_seconds)
+        _observe(self._sync_seconds, self._synced_seconds)
+        # Last: who sees a call on the page sees what it counted.
+        for (method, code), seconds in self._ended.items():
+            if ended := _observe(self._call_seconds.labels(method), seconds):
+                self._calls.labels(method, code).inc(ended)
+
+    def _counter(self, experiment_id: str, variant_id: str, source: int, arm: int) -> "Counter":
+        key = (experiment_id, variant_id, source, arm)
+        counter = self._known_decisions.get(key)
+        if counter is None:
+            variant = variant_id if variant_id in self._catalogue_of(experiment_id) else CALL_VARIANT
+            counter = self._decisions.labels(experiment_id, variant, Source(source).name, Arm(arm).name)
+            if variant is not CALL_VARIANT:
+                self._known_decisions[key] = counter
+        return counter
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call ended."""
-        known = self._known_calls.get((method, code))
-        if known is None:
-            known = (self._calls.labels(method, code), self._call_seconds.labels(method))
-            self._known_calls[method, code] = known
-        known[0].inc()
-        known[1].observe(seconds)
+        self._ended[method, code].append(seconds)
 
     def decided(self, decision: Decision) -> None:
         """A decision was served."""
-        source, arm = decision.source, decision.arm
         # Plain numbers: to hash a member of an enum is a call into Python.
-        key = (decision.experiment_id, decision.variant.id, int(source), int(arm))
-        counter = self._known_decisions.get(key)
-        if counter is None:
-            variant = key[1] if key[1] in self._catalogue_of(key[0]) else CALL_VARIANT
-            counter = self._decisions.labels(key[0], variant, source.name, arm.name)
-            if variant is not CALL_VARIANT:
-                self._known_decisions[key] = counter
-        counter.inc()
-        if decision.arm is Arm.TREATMENT and decision.source is Source.BASELINE:
-            self._broken.labels(decision.experiment_id).inc()
+        key = (decision.experiment_id, decision.variant.id, int(decision.source), int(decision.arm))
+        self._decided[key] += 1
 
     def repeated(self, experiment_id: str) -> None:
         """A stored decision was served again."""
@@ -173,11 +206,7 @@ class Metrics:
 
     def rewarded(self, outcome: "RewardOutcome") -> None:
         """A reward was stored, or known already."""
-        key = (outcome.experiment_id, int(outcome.status))
-        counter = self._known_rewards.get(key)
-        if counter is None:
-            counter = self._known_rewards[key] = self._rewards.labels(key[0], outcome.status.name)
-        counter.inc()
+        self._rewarded[outcome.experiment_id, int(outcome.status)] += 1
 
     def refused(self, method: str, reason: Reason) -> None:
         """A call or a batch item was refused."""
@@ -189,12 +218,12 @@ class Metrics:
 
     def committed(self, rows: int, seconds: float) -> None:
         """A transaction was committed."""
-        self._commit_rows.observe(rows)
-        self._commit_seconds.observe(seconds)
+        self._committed_rows.append(rows)
+        self._committed_seconds.append(seconds)
 
     def synced(self, seconds: float) -> None:
         """The log was synced."""
-        self._sync_seconds.observe(seconds)
+        self._synced_seconds.append(seconds)
 
     def log_up(self, up: bool) -> None:
         """The log can, or can't, be written."""
@@ -219,3 +248,23 @@ class Metrics:
     def snapshot_age(self, experiment_id: str, seconds: float) -> None:
         """How old what is learned is, where it serves."""
         self._snapshot_age.labels(experiment_id).set(seconds)
+
+
+def _observe(histogram: "Histogram", values: list[float]) -> int:
+    """Takes the values out of the list and observes them, in one go; how many they were.
+
+    Other threads may append meanwhile. prometheus_client has no way to observe many: this does to each of a
+    histogram's parts what its `observe` would have done to them one value after the other.
+    """
+    if not values:
+        return 0
+    taken = sorted(values)
+    del values[: len(taken)]
+    below = 0
+    for bucket, bound in zip(histogram._buckets, histogram._upper_bounds, strict=True):
+        upto = bisect_right(taken, bound)
+        if upto > below:
+            bucket.inc(upto - below)
+        below = upto
+    histogram._sum.inc(sum(taken))
+    return len(taken)

@@ -31,7 +31,7 @@ def add_bandit_service(
     """Adds the service to a server, in both ways as generated code does: each transport looks at its own."""
     servicer = _Servicer(service, metrics, loop)
     handles: Mapping[str, Handle] = {
-        "Choose": _once_loaded(Gather(service.choose, loop)),
+        "Choose": Gather(service.choose, loop),
         "ChooseBatch": servicer.choose_batch,
         "Reward": Gather(service.reward, loop),
         "RewardBatch": servicer.reward_batch,
@@ -39,20 +39,6 @@ def add_bandit_service(
     methods = {name: _unary(endpoint(name, handle, gate, metrics)) for name, handle in handles.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     server.add_registered_method_handlers(SERVICE, methods)  # type: ignore[attr-defined]  # not in the stubs
-
-
-def _once_loaded(handle: Handle) -> Handle:
-    """Asks again, with the policy in memory, where it was not."""
-
-    async def call(body: bytes) -> bytes:
-        while True:
-            try:
-                return await handle(body)
-            except NotLoaded as error:
-                missing = error
-            await missing.loaded()
-
-    return call
 
 
 def _unary(method: Endpoint) -> "grpc.RpcMethodHandler[bytes, bytes]":

@@ -1,21 +1,25 @@
 """What operators see of a real server: metrics, health, logs, and a changed or broken experiments file."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from bandit.serving.status import DETAILS_KEY
 from bandit.v1 import bandit_pb2 as pb
 from bandit.v1.bandit_pb2_grpc import BanditServiceStub
 from waiting import until
@@ -50,6 +54,31 @@ EXPERIMENTS = file_of(mail="{stage: full}", calm="{stage: paused}") + EXPERIMENT
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
+def samples_of(families: Iterable[Metric]) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def calls_in(samples: Samples) -> float:
+    return sum(value for (name, _), value in samples.items() if name == "banditd_calls_total")
+
+
+class Answered(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # has no type here
+    """Counts the calls that a server took, whether it replied or refused."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        ended = continuation(details, request)
+        refused = any(key == DETAILS_KEY for key, _ in ended.trailing_metadata() or ())
+        self.calls += refused or ended.code() is grpc.StatusCode.OK
+        return ended
+
+
 @dataclass(frozen=True)
 class Watched:
     """A server, its metrics page and its folder."""
@@ -57,24 +86,26 @@ class Watched:
     address: str
     page: str
     folder: Path
+    answered: Answered = field(default_factory=Answered)
 
     def stub(self) -> BanditServiceStub:
         # A connection of its own: the kernel spreads connections over the workers.
         channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
-        return BanditServiceStub(channel)
+        return BanditServiceStub(grpc.intercept_channel(channel, self.answered))
 
     def choose(self, experiment_id: str = "mail", **rest: Any) -> pb.ChooseResponse:
         request = pb.ChooseRequest(experiment_id=experiment_id, **rest)
         return self.stub().Choose(request, timeout=TIMEOUT_S)
 
     def samples(self) -> Samples:
-        with urllib.request.urlopen(f"{self.page}/metrics", timeout=TIMEOUT_S) as reply:  # noqa: S310
-            text = reply.read().decode()
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        """What the page shows once it shows every call that was answered, and so all that they counted."""
+
+        def shown() -> Samples | None:
+            with urllib.request.urlopen(f"{self.page}/metrics", timeout=TIMEOUT_S) as reply:  # noqa: S310
+                samples = samples_of(text_string_to_metric_families(reply.read().decode()))
+            return samples if calls_in(samples) >= self.answered.calls else None
+
+        return until(shown, "a page with every call")
 
     def sample(self, name: str, **labels: str) -> float:
         return self.samples().get((name, frozenset(labels.items())), 0.0)
@@ -269,6 +300,27 @@ def test_counters_survive_a_killed_worker(watched: Watched) -> None:
     until(chosen)
     assert total() == before + 1
     until(lambda: watched.health()[0] == 200)
+
+
+def test_calls_are_counted_up_to_the_last_one_before_a_stop(servers: Any) -> None:
+    watched = start(servers)
+    stub = watched.stub()
+
+    def gone() -> bool:
+        """Calls until nobody answers."""
+        before = watched.answered.calls
+        with contextlib.suppress(grpc.RpcError):
+            stub.Choose(pb.ChooseRequest(experiment_id="mail"), timeout=TIMEOUT_S)
+        return watched.answered.calls == before
+
+    assert not gone()
+    os.kill(watched.component("processes")["supervisor"], signal.SIGTERM)
+    while not gone():
+        pass
+    servers.stop()
+    registry = CollectorRegistry()
+    counted = MultiProcessCollector(registry, path=str(watched.folder / "data" / "metrics")).collect()
+    assert calls_in(samples_of(counted)) == watched.answered.calls
 
 
 # Health

@@ -83,19 +83,13 @@ class Crowd:
         self.gather: Gather[int, int] = Gather(
             self.answers, made, clock=lambda: loop.now, work_clock=lambda: loop.worked
         )
-        self._begun: list[Coroutine[Any, Any, int]] = []
 
     def call(self, request: int) -> "asyncio.Future[int] | None":
         """Begins a call: what it waits for, or None if it was answered at once."""
-        call = self.gather(request)
-        try:
-            waits_for: asyncio.Future[int] = call.send(None)
-        except StopIteration as done:
-            reply = done.value
-        else:
-            self._begun.append(call)
-            return waits_for
-        assert reply == request
+        reply = self.gather(request)
+        if not reply.done():
+            return reply
+        assert reply.result() == request
         return None
 
     def come(self, count: int, start: int = 0) -> "list[asyncio.Future[int] | None]":
@@ -127,17 +121,12 @@ class Crowd:
         """The requests that were answered together last."""
         return self.answers.together[-1]
 
-    def close(self) -> None:
-        for call in self._begun:
-            call.close()
-
 
 @pytest.fixture
 def crowd() -> Any:
     loop = MadeLoop()
     made = Crowd(loop)
     yield made
-    made.close()
     loop.close()
 
 
@@ -151,12 +140,9 @@ def on_loop(test: Callable[[Gather[int, int], Answers], Coroutine[Any, Any, None
     asyncio.run(run())
 
 
-async def gathered(gather: Gather[int, int], calls: int) -> "list[asyncio.Task[int]]":
+def gathered(gather: Gather[int, int], calls: int) -> "list[asyncio.Future[int]]":
     """Calls that came together into one gathering."""
-    tasks = [asyncio.ensure_future(gather(number)) for number in range(calls)]
-    # Each task runs up to its wait.
-    await asyncio.sleep(0)
-    return tasks
+    return [gather(number) for number in range(calls)]
 
 
 def waits_for_others(gather: Gather[int, int], calls: int) -> None:
@@ -376,10 +362,12 @@ def test_what_is_delivered_later_reaches_its_own_callers() -> None:
     async def test(gather: Gather[int, int], answers: Answers) -> None:
         later: list[Callable[[], None]] = []
         answers.answer = lambda asked, deliver: later.append(lambda: deliver(asked))
-        tasks = await gathered(gather, 3)
+        tasks = gathered(gather, 3)
         later.pop()()
         assert await tasks[0] == 0
         assert not tasks[1].done()
+        # Those that came meanwhile have their turn.
+        await asyncio.sleep(0)
         later.pop()()
         assert await asyncio.gather(*tasks) == [0, 1, 2]
         assert answers.together == [[0], [1, 2]]
@@ -390,7 +378,7 @@ def test_what_is_delivered_later_reaches_its_own_callers() -> None:
 def test_a_caller_that_gave_up_before_is_not_asked_for() -> None:
     async def test(gather: Gather[int, int], answers: Answers) -> None:
         waits_for_others(gather, 5)
-        tasks = await gathered(gather, 4)
+        tasks = gathered(gather, 4)
         tasks[1].cancel()
         replies = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(replies.pop(1), asyncio.CancelledError)
@@ -403,7 +391,7 @@ def test_a_caller_that_gave_up_before_is_not_asked_for() -> None:
 def test_when_every_caller_gave_up_the_next_is_answered_all_the_same() -> None:
     async def test(gather: Gather[int, int], answers: Answers) -> None:
         waits_for_others(gather, 4)
-        tasks = await gathered(gather, 3)
+        tasks = gathered(gather, 3)
         for task in tasks:
             task.cancel()
         replies = await asyncio.gather(*tasks, return_exceptions=True)
@@ -425,7 +413,7 @@ def test_a_caller_that_gives_up_while_it_is_answered_does_not_disturb_the_others
             asked_for.set()
 
         answers.answer = answer
-        tasks = await gathered(gather, 5)
+        tasks = gathered(gather, 5)
         await asked_for.wait()
         tasks[0].cancel()
         tasks[3].cancel()

@@ -7,8 +7,10 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from bandit.core.choose import View
 from bandit.core.errors import Reason, Refused, Violation
 from bandit.serving.interceptors import Gate, Handle, Phase, endpoint
+from bandit.serving.loading import NotLoaded
 from bandit.serving.metrics import Metrics
 from bandit.serving.status import DETAILS_KEY, call_error, code_of, details_of
 
@@ -139,6 +141,40 @@ def test_a_call_gives_its_place_back_however_it_ends() -> None:
         assert asyncio.run(_awaited(reply)) == b"x"
     gate.in_flight = 1
     assert ended(echo, gate).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_call_is_asked_again_each_time_its_policy_was_loaded(shop: Any) -> None:
+    view = View.of(shop(), 1, b"salt")
+    went: list[str] = []
+
+    async def load(asked: View) -> None:
+        assert asked is view
+        went.append("loaded")
+
+    async def away_twice(body: bytes) -> bytes:
+        went.append("asked")
+        if len(went) < 4:
+            raise NotLoaded(view, load)
+        return body
+
+    rpc: Any = Rpc()
+    gate = open_gate()
+    reply = endpoint("Choose", away_twice, gate, Metrics(lambda _: frozenset()))(b"x", rpc)
+    assert asyncio.run(_awaited(reply)) == b"x"
+    assert went == ["asked", "loaded", "asked", "loaded", "asked"]
+    assert gate.in_flight == 0
+
+
+def test_a_policy_that_can_not_be_loaded_is_an_internal_error(shop: Any) -> None:
+    async def fails(asked: View) -> None:
+        raise OSError("no such luck")
+
+    async def away(body: bytes) -> bytes:
+        raise NotLoaded(View.of(shop(), 1, b"salt"), fails)
+
+    gate = open_gate()
+    assert ended(away, gate).code is grpc.StatusCode.INTERNAL
+    assert gate.in_flight == 0
 
 
 async def _awaited(reply: Any) -> bytes:

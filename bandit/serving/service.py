@@ -26,6 +26,7 @@ from bandit.serving import convert
 from bandit.serving.gathering import Deliver
 from bandit.serving.metrics import Metrics
 from bandit.serving.plain import plain_call
+from bandit.serving.replies import REWARD_REPLIES, Replies
 from bandit.serving.views import Views
 from bandit.v1 import bandit_pb2 as pb
 
@@ -91,7 +92,7 @@ class Service:
         self._key = key
         self._metrics = metrics
         self._new_id = TimeOrderedIds()
-        self._replies = convert.Replies()
+        self._replies = Replies()
         self._pseudonyms = blake2b(key=key, digest_size=_DIGEST_BYTES, person=b"subject")
 
     def choose(self, requests: Sequence[pb.ChooseRequest | bytes], deliver: Deliver[bytes]) -> None:
@@ -221,7 +222,7 @@ class Service:
         if failure is not None:
             raise log_unwritable()
         self._metrics.rewarded(outcome)
-        return convert.REWARD_REPLIES[outcome.status]
+        return REWARD_REPLIES[outcome.status]
 
     def _pseudonym(self, subject_id: str) -> str:
         if not subject_id:

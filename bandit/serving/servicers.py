@@ -16,6 +16,7 @@ from bandit.serving.gathering import Answer, Gather
 from bandit.serving.interceptors import Endpoint, Gate, Handle, endpoint, internal
 from bandit.serving.loading import NotLoaded
 from bandit.serving.metrics import Metrics
+from bandit.serving.replies import batch_reply
 from bandit.serving.service import Service
 from bandit.serving.status import call_error
 from bandit.v1 import bandit_pb2 as pb
@@ -54,7 +55,7 @@ class _Servicer:
     async def choose_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.ChooseBatchRequest, body).requests
         replies = await self._chosen(requests)
-        return convert.batch_reply(self._result("ChooseBatch", reply) for reply in replies)
+        return batch_reply(self._result("ChooseBatch", reply) for reply in replies)
 
     async def _chosen(self, requests: Sequence[pb.ChooseRequest]) -> Sequence[bytes | Exception]:
         """A reply, or an exception, for each; asked again where a policy was not in memory."""
@@ -78,7 +79,7 @@ class _Servicer:
     async def reward_batch(self, body: bytes) -> bytes:
         requests = convert.parse(pb.RewardBatchRequest, body).requests
         replies = await self._all(self._service.reward, requests)
-        return convert.batch_reply(self._result("RewardBatch", reply) for reply in replies)
+        return batch_reply(self._result("RewardBatch", reply) for reply in replies)
 
     async def _all(
         self, answer: Answer[_Request, bytes], requests: Sequence[_Request]

@@ -17,8 +17,8 @@ growth: two servers, one on a log of `--grown` events and one on an empty one, n
 alternate, a Choose and its Reward each: read the ratios. The log is filled straight into the file, some
 30,000 events a second: --grown 10000000 takes ten minutes and 8 GB.
 
-learner: two production trainers on that log, one near its start and one near its end, step by step in turn,
-5,000 events a round.
+learner: two production trainers, one near the end of that log and one near the end of a log of 20,000 events
+of the same time, step by step in turn, 5,000 events a round.
 
 Latencies are those that one client sees, in its own process on the same machine: read them beside `quiet`.
 """
@@ -52,7 +52,7 @@ from bandit.policies.model import ModelSpec, vw_version
 from bandit.serving.learner import wall_clock_us
 from bandit.snapshots.store import SnapshotStore
 
-LEARNED_A_ROUND, KNOWN_EVENTS = 5_000, 1_000
+LEARNED_A_ROUND, KNOWN_EVENTS, SMALL_EVENTS = 5_000, 1_000, 20_000
 PARTS = ("many", "large", "growth", "learner")
 
 
@@ -133,7 +133,7 @@ def _learn_all(data_dir: Path) -> dict[str, float]:
 
 def _grown(folder: Path, given: argparse.Namespace, parts: set[str], rng: random.Random) -> dict[str, Any]:
     experiments = world.write_experiments(folder, "default: none, learn: on_reward")
-    sizes = {"empty": 0, "grown": given.grown}
+    sizes = {"empty": 0, "small": SMALL_EVENTS, "grown": given.grown}
     folders = {}
     for name, events in sizes.items():
         world.progress(f"filling a log with {events:,} events")
@@ -142,7 +142,7 @@ def _grown(folder: Path, given: argparse.Namespace, parts: set[str], rng: random
         scale_world.fill(folders[name], experiments, events, rng)
     result: dict[str, Any] = {"grown_events": given.grown}
     if "learner" in parts:
-        result["learner"] = _learner(folders["grown"], given.rounds)
+        result["learner"] = _learner({name: folders[name] for name in ("small", "grown")}, given.rounds)
     if "growth" in parts:
         result["growth"] = _growth(folders, experiments, given, rng)
     return result
@@ -207,41 +207,44 @@ async def _alternate(
     return found
 
 
-def _learner(data_dir: Path, rounds: int) -> dict[str, Any]:
-    """Events a second of CPU from near the log's first event on, and from near its last one on."""
-    log = SqliteEventLog(data_dir, create=False)
-    (definition,) = log.definitions()
+def _learner(folders: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """Events a second of CPU near each log's end."""
+    logs = {name: SqliteEventLog(folder, create=False) for name, folder in folders.items()}
+    positions = {name: _near_end(log) for name, log in logs.items()}
+    # What a model knows costs time too, so both begin with the same one.
+    (definition,) = logs["small"].definitions()
     experiment_id, spec = definition.experiment.id, ModelSpec.of(definition.experiment)
-    # What a model knows costs time too, so both begin with the same one, at another position.
     fold = ModelFold.start(spec)
-    fold.take(read_joined(log, experiment_id, ORIGIN, log.head()[1], KNOWN_EVENTS))
-    positions = {"start": fold.position, "end": _near_end(log)}
-    speeds: dict[str, list[float]] = {name: [] for name in positions}
-    with tempfile.TemporaryDirectory(prefix="banditd-bench-", dir=data_dir.parent) as folder:
+    fold.take(read_joined(logs["small"], experiment_id, ORIGIN, logs["small"].head()[1], KNOWN_EVENTS))
+    speeds: dict[str, list[float]] = {name: [] for name in logs}
+    with tempfile.TemporaryDirectory(prefix="banditd-bench-", dir=folders["grown"].parent) as folder:
         for index in range(rounds + 1):
-            used = dict.fromkeys(positions, 0.0)
-            counts = {name: world.Counts() for name in positions}
+            used = dict.fromkeys(logs, 0.0)
+            counts = {name: world.Counts() for name in logs}
             trainers = {}
-            for name, position in positions.items():
+            for name, log in logs.items():
                 store = SnapshotStore(Path(folder) / f"{name}-{index}")
-                fold.position = position
+                fold.position = positions[name]
                 store.publish(fold.manifest(experiment_id, vw_version()), fold.save)
                 trainers[name] = Trainer(log, store, clock_us=wall_clock_us, watch=counts[name])
             # Step by step in turn, so that whatever else the machine does hits both.
-            for number in range(LEARNED_A_ROUND // BATCH_EVENTS):
+            number = 0
+            while min(count.events for count in counts.values()) < LEARNED_A_ROUND:
                 for name in sorted(trainers, reverse=number % 2 == 1):
                     began = time.process_time()
                     trainers[name].step(lambda: False)
                     used[name] += time.process_time() - began
+                number += 1
             for name, trainer in trainers.items():
                 trainer.finish()
                 # The first round only warms up.
                 if index:
                     speeds[name].append(counts[name].events / used[name])
-                    world.progress(f"learner at the {name}: {speeds[name][-1]:,.0f} events/s of CPU")
+                    world.progress(f"learner, {name} log: {speeds[name][-1]:,.0f} events/s of CPU")
+    for log in logs.values():
+        log.close()
     fold.close()
-    log.close()
-    ratios = sorted(end / start for start, end in zip(speeds["start"], speeds["end"], strict=True))
+    ratios = sorted(grown / small for small, grown in zip(speeds["small"], speeds["grown"], strict=True))
     return {"per_cpu_second": speeds, "ratio": [ratios[0], statistics.median(ratios), ratios[-1]]}
 
 

@@ -18,10 +18,10 @@ def show(result: dict[str, Any]) -> None:
         _print_growth(console, result)
     if "learner" in result:
         learner = result["learner"]
-        start, end = (statistics.median(learner["per_cpu_second"][name]) for name in ("start", "end"))
+        small, grown = (statistics.median(learner["per_cpu_second"][name]) for name in ("small", "grown"))
         console.print(
-            f"learner, {result['grown_events']:,} events: {start:,.0f} events a second of CPU at the log's "
-            f"start, {end:,.0f} at its end; end / start {_spread(learner['ratio'])}"
+            f"learner: {grown:,.0f} events a second of CPU at the end of a log of {result['grown_events']:,} "
+            f"events, {small:,.0f} at that of a small one; ratio {_spread(learner['ratio'])}"
         )
 
 

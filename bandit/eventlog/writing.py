@@ -5,6 +5,7 @@ The caller holds the writers' lock, so that nobody else writes between reading t
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -25,32 +26,35 @@ from bandit.eventlog.log import (
     RewardOutcome,
     StoredDecision,
 )
+from bandit.eventlog.schema import STATEMENTS_KEPT
 
 DefinitionOf = Callable[[str, int], Definition]
 
 # Each step of a statement releases and retakes the GIL, which costs more than the insert itself: so many rows
 # go into one. SQLite keeps a prepared statement a text, so there are only so many texts.
-_ROWS_PER_INSERT = 64
+_ROWS_PER_INSERT = STATEMENTS_KEPT // 2
 _INSERT = (
     "INSERT INTO events (seq, kind, experiment_id, decision_id, at_us, record, key, subject, version, "
     "closes_us, closes_seq, checksum) VALUES "
 )
-_INSERTS = tuple(
-    _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * rows) for rows in range(_ROWS_PER_INSERT + 1)
-)
-# What is the same in every decision's row, or twice in it, is not handed over again and again.
-_DECISION_VALUES = 9
-_DECISION_INSERTS = tuple(
-    _INSERT
-    + ",".join(
+
+
+@cache
+def _insert_rows(rows: int) -> str:
+    return _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * rows)
+
+
+@cache
+def _insert_decisions(rows: int) -> str:
+    """What is the same in every decision's row, or twice in it, is not handed over again and again."""
+    values = 9
+    return _INSERT + ",".join(
         [
             f"(?{at},'decision',?{at + 1},?{at + 2},?{at + 3},?{at + 4},NULL,?{at + 5},?{at + 6},?{at + 7},"
             f"?{at},?{at + 8})"
-            for at in range(1, _DECISION_VALUES * rows, _DECISION_VALUES)
+            for at in range(1, values * rows, values)
         ]
     )
-    for rows in range(_ROWS_PER_INSERT + 1)
-)
 
 
 class Tail(NamedTuple):
@@ -161,7 +165,7 @@ def _write_decisions(
             closes_us,
             checksum,
         )
-    _execute(connection, _DECISION_INSERTS, len(decisions), values)
+    _execute(connection, _insert_decisions(len(decisions)), len(decisions), values)
     return Written([None] * len(decisions), [], Tail(seq, stamp_us, checksum))
 
 
@@ -308,12 +312,10 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[StoredRow]) -> None:
     """Raises sqlite3.IntegrityError for a row that conflicts with one that is there."""
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]
-        _execute(connection, _INSERTS, len(some), list(chain.from_iterable(some)))
+        _execute(connection, _insert_rows(len(some)), len(some), list(chain.from_iterable(some)))
 
 
-def _execute(
-    connection: sqlite3.Connection, inserts: Sequence[str], rows: int, values: Sequence[Value]
-) -> None:
-    inserted = connection.execute(inserts[rows], values).rowcount
+def _execute(connection: sqlite3.Connection, insert: str, rows: int, values: Sequence[Value]) -> None:
+    inserted = connection.execute(insert, values).rowcount
     if inserted != rows:
         raise sqlite3.DatabaseError(f"{inserted} of {rows} rows were stored; the log was altered")

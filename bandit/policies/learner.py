@@ -39,9 +39,9 @@ BORROWED: Final = 0.7
 crossings tell, and the variants' features.
 """
 
-VARIANT_NUMBERS_STEP: Final = 0.1
+VARIANT_NUMBERS_STEP: Final = 0.02
 """What is written of a catalogue is kept, and so is what Vowpal Wabbit made of it, until the figures that
-scale its variants' numbers rest on a tenth more events: with each event they hardly move, but all changes.
+scale its variants' numbers rest on a fiftieth more events: with each event they hardly move, but all changes.
 """
 
 

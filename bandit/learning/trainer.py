@@ -3,7 +3,9 @@
 It has no thread and no sleep: `step` does what is due and returns; the caller waits.
 
 An experiment that is far behind, as after a change of its policy, is learned a batch a step, in turn with
-others that are, so that those that are up to date stay so; and it publishes rarely.
+others that are, so that those that are up to date stay so; and it publishes rarely. So is one whose fold
+finds no room in memory: to swap it for another costs as much as to learn fifty events, and while it waits
+more come that are learned in one go.
 """
 
 from collections import OrderedDict
@@ -26,6 +28,11 @@ from bandit.snapshots.store import SnapshotStore
 
 PUBLISH_EVERY_US: Final = 300_000
 """Snapshots of one experiment are at least this far apart."""
+
+PUBLISH_APART_US: Final = 50_000
+"""Where many experiments learn at once, their snapshots are this far apart on average: one costs the learner
+10 ms, and as much each server that takes it.
+"""
 
 REST_AFTER_US: Final = 10_000_000
 """Progress without anything learned (unrewarded events) is published this often; recovery stays short."""
@@ -99,6 +106,7 @@ class Trainer:
         self._tail_seq, _ = log.head()
         self._ticked_us = 0
         self._use = 0
+        self._paced_us = 0
         # Of those tracks whose fold is in memory, the one that was used longest ago first.
         self._loaded: OrderedDict[str, _Track] = OrderedDict()
 
@@ -114,15 +122,21 @@ class Trainer:
         for experiment_id in touched & self._tracks.keys():
             track = self._tracks[experiment_id]
             track.due_us = next_due_us(self._log, experiment_id, track.position)
-        far = [track for track in self._tracks.values() if track.far_behind(at_us)]
-        # The one that was learned longest ago; of several that never were, the first.
-        turn = min(far, key=lambda track: track.used, default=None)
-        more = len(far) > 1
-        for experiment_id, track in self._tracks.items():
+        due = [item for item in self._tracks.items() if item[1].due(at_us)]
+        waiting = [item for item in due if self._waits(item[1], at_us)]
+        at_once = [item for item in due if not self._waits(item[1], at_us)]
+        # The one that was learned longest ago; of several that never were, the first. It comes last, or the
+        # fold that makes room for it might be one that is needed in this very step.
+        turn = sorted(waiting, key=lambda item: item[1].used)[:1]
+        more = len(waiting) > 1
+        for experiment_id, track in at_once + turn:
             if stopping():
                 return False
-            if track is turn or (track.due(at_us) and not track.far_behind(at_us)):
-                more = self._learn(experiment_id, track, at_us) or more
+            more = self._learn(experiment_id, track, at_us) or more
+        # The one that was published longest ago first: not all may have their turn.
+        for experiment_id, track in sorted(self._loaded.items(), key=lambda item: item[1].published_at_us):
+            if stopping():
+                return False
             self._publish_if_due(experiment_id, track, at_us)
         self._report_lag()
         self._tick_if_due(at_us)
@@ -201,6 +215,11 @@ class Trainer:
         self._loaded.move_to_end(experiment_id)
         return track.fold
 
+    def _waits(self, track: _Track, at_us: int) -> bool:
+        """Whether what is due is learned in turn with others that wait, and not in each step."""
+        no_room = track.fold is None and len(self._loaded) >= FOLDS_IN_MEMORY
+        return no_room or track.far_behind(at_us)
+
     def _learn(self, experiment_id: str, track: _Track, at_us: int) -> bool:
         """Takes one batch of what closed before `at_us`; True if there is more."""
         fold = self._fold(experiment_id, track)
@@ -224,8 +243,18 @@ class Trainer:
         if track.far_behind(at_us):
             every_us = max(every_us, PUBLISH_FAR_BEHIND_EVERY_US)
         # A clock that was set back must not stop publishing.
-        if not 0 <= self._clock_us() - track.published_at_us < every_us:
+        now = self._clock_us()
+        if not 0 <= now - track.published_at_us < every_us and self._paced(now):
             self._publish(experiment_id, track, fold)
+
+    def _paced(self, now_us: int) -> bool:
+        """Whether one more snapshot may be published; a few at once may, if there was none for a while."""
+        ahead_us = self._paced_us - now_us
+        if PUBLISH_EVERY_US <= ahead_us < PUBLISH_EVERY_US + PUBLISH_APART_US:
+            return False
+        ahead_us = ahead_us if 0 <= ahead_us < PUBLISH_EVERY_US else 0
+        self._paced_us = now_us + ahead_us + PUBLISH_APART_US
+        return True
 
     def _publish(self, experiment_id: str, track: _Track, fold: ModelFold) -> None:
         # A snapshot must never outrun the durable log.

@@ -25,7 +25,7 @@ from bandit.logs import configure
 from bandit.secret import read_key
 from bandit.serving import components
 from bandit.serving.interceptors import Gate, Phase
-from bandit.serving.loading import OneByOne
+from bandit.serving.loading import OneByOne, in_turn
 from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
 from bandit.serving.service import Service
@@ -146,14 +146,16 @@ class _App:
                 # First, while the catalogues are those that the decisions were made from.
                 self._metrics.flush()
                 changed = self._views.take(reader.definitions(self._views.seq))
+                changed += self._models.loaded_lately()
                 published = self._models.something_published()
                 for experiment_id in self._models.in_memory() if published else changed:
                     view = self._views.find(experiment_id)
                     began = time.perf_counter()
-                    if view is not None and self._models.refresh(view):
+                    if view is not None and await in_turn(self._models.refreshing(view)):
                         self._logger.debug("policy changed", experiment_id=experiment_id)
                         # The calls that came while a snapshot was loaded go first, however many are new.
                         await asyncio.sleep(time.perf_counter() - began)
+                        self._models.close_unused()
                         self._metrics.flush()
                 await self._take_components()
                 self._report_age()

@@ -1,8 +1,8 @@
 """Calls whose policy is not in memory wait for it outside the gatherings, so that no other call does.
 
-To load a policy takes the event loop some milliseconds. Many at once, as after a start, would add up for
-every call that comes meanwhile: so they are loaded one after the other, and the loop is free in between for
-as long as each took.
+To load a policy takes the event loop some milliseconds, and it does so in steps, between which others have
+their turn. Many at once, as after a start, would add up for every call that comes meanwhile: so they are
+loaded one after the other, and the loop is free in between for as long as each took.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from bandit.core.choose import Policy, View
+from bandit.learning.steps import Result, Steps
 
 
 class Held(Protocol):
@@ -22,8 +23,27 @@ class Held(Protocol):
         ...
 
     def policy(self, view: View) -> Policy:
-        """The policy of an experiment, loaded now if it is not in memory."""
+        """The policy of an experiment that is in memory."""
         ...
+
+    def loading(self, view: View) -> Steps[None]:
+        """Loads the policy of an experiment, in steps of a few milliseconds."""
+        ...
+
+    def close_unused(self) -> None:
+        """Frees what was unloaded."""
+        ...
+
+
+async def in_turn(steps: Steps[Result]) -> Result:
+    """The result of all steps; whatever else is ready on the loop has its turn between any two."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        await asyncio.sleep(0)
 
 
 class NotLoaded(Exception):
@@ -72,7 +92,7 @@ class OneByOne:
             _, (view, future) = self._waiting.popitem(last=False)
             began = time.perf_counter()
             try:
-                self._models.policy(view)
+                await in_turn(self._models.loading(view))
             except Exception as error:
                 future.set_exception(error)
                 # Whoever waited may have given up.
@@ -80,4 +100,5 @@ class OneByOne:
             else:
                 future.set_result(None)
             await asyncio.sleep(time.perf_counter() - began)
+            self._models.close_unused()
         self._loader = None

@@ -13,7 +13,8 @@ import structlog
 
 from bandit.core.choose import Policy, View
 from bandit.core.records import Position
-from bandit.learning.trial import NoModel, Unservable, tried
+from bandit.learning.steps import Steps, finished
+from bandit.learning.trial import NoModel, Unservable, trying
 from bandit.policies.model import ModelSpec, untrained_policy
 from bandit.snapshots.manifest import Manifest, spec_of
 from bandit.snapshots.store import SnapshotStore
@@ -27,10 +28,12 @@ QUICK_POLICIES: Final = 32
 @dataclass(slots=True)
 class _Loaded:
     policy: Policy
-    spec: ModelSpec
+    digest: str
     position: Position | None
     chosen_for: tuple[View, int] | None = None
-    """What it was chosen for: a definition, and the state of the store."""
+    """What it was chosen for: a definition, and the state of the store. `digest` is its spec's: a spec is as
+    many objects as the rest of a policy together, and a full collection walks them all.
+    """
 
 
 class Models:
@@ -42,25 +45,46 @@ class Models:
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._generation = store.generation()
         self._refused: set[str] = set()
+        self._unused: list[Policy] = []
+        self._lately: list[str] = []
         self._unpinned: dict[str, tuple[str, str]] = {}
         self._logger = structlog.get_logger("models")
 
     def policy(self, view: View) -> Policy:
         """The policy of an experiment, loaded now if it is not in memory."""
         experiment_id = view.experiment.id
-        loaded = self._loaded.get(experiment_id)
-        if loaded is None:
-            loaded = self._chosen(view, None)
-            self._loaded[experiment_id] = loaded
-            if len(self._loaded) > POLICIES_IN_MEMORY:
-                _, unused = self._loaded.popitem(last=False)
-                _close(unused.policy)
+        if experiment_id not in self._loaded:
+            finished(self.loading(view))
         else:
             self._loaded.move_to_end(experiment_id)
-        return loaded.policy
+        return self._loaded[experiment_id].policy
 
-    def refresh(self, view: View) -> bool:
-        """Takes a changed definition or newer snapshot of a loaded experiment. True if the policy changed."""
+    def loading(self, view: View) -> Steps[None]:
+        """Loads the policy of an experiment that is not in memory, in steps of a few milliseconds."""
+        self.close_unused()
+        loaded = yield from self._chosen(view, None)
+        self._loaded[view.experiment.id] = loaded
+        self._lately.append(view.experiment.id)
+        if len(self._loaded) > POLICIES_IN_MEMORY:
+            _, unused = self._loaded.popitem(last=False)
+            self._unused.append(unused.policy)
+
+    def close_unused(self) -> None:
+        """Frees the policies that others took the place of: who waits for a new one need not wait for it."""
+        while self._unused:
+            _close(self._unused.pop())
+
+    def loaded_lately(self) -> list[str]:
+        """The experiments that were loaded since the last time this was asked: what changed while they were,
+        they did not see.
+        """
+        lately, self._lately = self._lately, []
+        return lately
+
+    def refreshing(self, view: View) -> Steps[bool]:
+        """Takes a changed definition or newer snapshot of a loaded experiment, in steps of a few
+        milliseconds. True if the policy changed.
+        """
         experiment_id = view.experiment.id
         loaded = self._loaded.get(experiment_id)
         if loaded is None:
@@ -69,11 +93,15 @@ class Models:
         state = (view, self._store.changed_ns(experiment_id))
         if loaded.chosen_for == state and experiment_id not in self._unpinned:
             return False
-        fresh = self._chosen(view, loaded)
+        fresh = yield from self._chosen(view, loaded)
         if fresh is loaded:
             return False
+        if self._loaded.get(experiment_id) is not loaded:
+            # It was unloaded meanwhile.
+            self._unused.append(fresh.policy)
+            return False
         self._loaded[experiment_id] = fresh
-        _close(loaded.policy)
+        self._unused.append(loaded.policy)
         return True
 
     def something_published(self) -> bool:
@@ -96,34 +124,39 @@ class Models:
         loaded = self._loaded.get(experiment_id)
         return loaded.position if loaded is not None else None
 
-    def _chosen(self, view: View, current: _Loaded | None) -> _Loaded:
+    def _chosen(self, view: View, current: _Loaded | None) -> Steps[_Loaded]:
         # Before the names are read: what comes in between is looked for once more.
         state = (view, self._store.changed_ns(view.experiment.id))
-        loaded = self._load(view, current)
+        loaded = yield from self._load(view, current)
         loaded.chosen_for = state
         return loaded
 
-    def _load(self, view: View, current: _Loaded | None) -> _Loaded:
+    def _load(self, view: View, current: _Loaded | None) -> Steps[_Loaded]:
         """The best that can be served: the pinned snapshot, else the one that has come furthest, else an
         untrained policy.
         """
         spec = ModelSpec.of(view.experiment)
-        pinned = self._pinned(view, spec, current)
+        digest = spec.digest
+        pinned = yield from self._pinned(view, digest, current)
         if pinned is not None:
             return pinned
         if spec.learns:
-            for name in self._candidates(view.experiment.id, spec):
+            for name in self._candidates(view.experiment.id, digest):
                 if current is not None and current.policy.snapshot_id == name:
                     return current
-                loaded = self._tried(view, spec, name)
+                loaded = yield from self._tried(view, digest, name)
                 if loaded is not None:
                     return loaded
         # A preset that doesn't learn serves a snapshot only while one is pinned.
-        if current is not None and current.spec == spec and (spec.learns or not current.policy.snapshot_id):
+        if (
+            current is not None
+            and current.digest == digest
+            and (spec.learns or not current.policy.snapshot_id)
+        ):
             return current
-        return _Loaded(untrained_policy(spec), spec, None)
+        return _Loaded(untrained_policy(spec), digest, None)
 
-    def _pinned(self, view: View, spec: ModelSpec, current: _Loaded | None) -> _Loaded | None:
+    def _pinned(self, view: View, digest: str, current: _Loaded | None) -> Steps[_Loaded | None]:
         """The snapshot that the definition pins; None, and logged once, if it can't serve."""
         experiment_id, name = view.experiment.id, view.experiment.policy.snapshot
         if name is None:
@@ -132,7 +165,7 @@ class Models:
         if current is not None and current.policy.snapshot_id == name:
             return current
         try:
-            policy, manifest = self._try(view, name)
+            policy, manifest = yield from self._trying(view, name)
         except Unservable as error:
             # Not refused for good: a pinned snapshot may be put back. It is tried with each publication.
             if self._unpinned.get(experiment_id) != (name, str(error)):
@@ -146,25 +179,25 @@ class Models:
                 )
             return None
         self._unpinned.pop(experiment_id, None)
-        return _Loaded(policy, spec, manifest.position)
+        return _Loaded(policy, digest, manifest.position)
 
-    def _candidates(self, experiment_id: str, spec: ModelSpec) -> list[str]:
+    def _candidates(self, experiment_id: str, digest: str) -> list[str]:
         """Furthest first; at the same position the policy in force comes before the one that it replaces."""
         names = [name for name in self._store.names(experiment_id) if name not in self._refused]
         return sorted(
-            names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == spec.digest), reverse=True
+            names, key=lambda name: (name.rpartition("-")[0], spec_of(name) == digest), reverse=True
         )
 
-    def _try(self, view: View, name: str) -> tuple[Policy, Manifest]:
+    def _trying(self, view: View, name: str) -> Steps[tuple[Policy, Manifest]]:
         compact = len(self._loaded) > QUICK_POLICIES
-        return tried(self._store, view.experiment.id, name, view.catalogue, compact=compact)
+        return trying(self._store, view.experiment.id, name, view.catalogue, compact=compact)
 
-    def _tried(self, view: View, spec: ModelSpec, name: str) -> _Loaded | None:
+    def _tried(self, view: View, digest: str, name: str) -> Steps[_Loaded | None]:
         """A snapshot once it has predicted soundly on a probe; None, and logged, if it can't."""
         experiment_id = view.experiment.id
         try:
-            policy, manifest = self._try(view, name)
-            return _Loaded(policy, spec, manifest.position)
+            policy, manifest = yield from self._trying(view, name)
+            return _Loaded(policy, digest, manifest.position)
         except NoModel:
             self._refused.add(name)
         except Unservable as error:

@@ -1,14 +1,14 @@
 """Many experiments, large calls, and long logs: what they cost, and what they cost the other calls.
 
     .venv/bin/python scripts/bench/scale.py [--experiments 1000] [--events 300] [--grown 1000000]
-        [--rounds 5] [--seconds 3] [--starts 3] [--only many,large,growth,learner] [--json]
+        [--rounds 5] [--seconds 3] [--starts 3] [--only many,large,growth,learner,together] [--json]
 
 many: experiments of 10 variants, each with a snapshot that the production trainer learned from `--events`
 events; the variants of every second one share features, so that Vowpal Wabbit predicts too. Start to SERVING,
 memory (PSS of all processes), the first use of each experiment and its returning use after more than 256
 others, and meanwhile the calls of one other experiment, sent every 5 ms. `burst`: 64 unloaded experiments are
-asked for at the same moment. `published`: 200 loaded experiments get rewards, so that the learner publishes
-and the server takes their snapshots.
+asked for at the same moment; `burst, in memory`: 64 loaded ones. `published`: 200 loaded experiments get
+rewards, so that the learner publishes and the server takes their snapshots.
 
 large: calls with 200 variants of their own with 20 features each, and calls with 1,000 entries of context,
 one after the other; and the other experiment's calls meanwhile.
@@ -19,6 +19,9 @@ alternate, a Choose and its Reward each: read the ratios. The log is filled stra
 
 learner: two production trainers, one near the end of that log and one near the end of a log of 20,000 events
 of the same time, step by step in turn, 5,000 events a round.
+
+together: a production trainer of 40, 100 and 300 experiments that get 300 rewards a second together, in turn,
+for 20 s; of more than 48 not all are in memory.
 
 Latencies are those that one client sees, in its own process on the same machine: read them beside `quiet`.
 """
@@ -38,6 +41,7 @@ from typing import Any
 import grpc
 import scale_calls
 import scale_tables
+import scale_together
 import scale_world
 import uvloop
 import world
@@ -46,14 +50,15 @@ from bandit.core.records import ORIGIN, Position
 from bandit.eventlog.joined import read_joined
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.fold import ModelFold
-from bandit.learning.trainer import BATCH_EVENTS, Trainer
+from bandit.learning.trainer import Trainer
 from bandit.logs import configure
 from bandit.policies.model import ModelSpec, vw_version
 from bandit.serving.learner import wall_clock_us
 from bandit.snapshots.store import SnapshotStore
 
 LEARNED_A_ROUND, KNOWN_EVENTS, SMALL_EVENTS = 5_000, 1_000, 20_000
-PARTS = ("many", "large", "growth", "learner")
+TOGETHER_SECONDS = 20.0
+PARTS = ("many", "large", "growth", "learner", "together")
 
 
 def main() -> None:
@@ -81,6 +86,12 @@ def main() -> None:
     if parts & {"growth", "learner"}:
         with tempfile.TemporaryDirectory(prefix="banditd-bench-") as folder:
             result |= _grown(Path(folder), given, parts, rng)
+    if "together" in parts:
+        result["together"] = []
+        for count in scale_together.EXPERIMENTS:
+            with tempfile.TemporaryDirectory(prefix="banditd-bench-") as folder:
+                found = scale_together.measure(Path(folder), count, TOGETHER_SECONDS, rng)
+            result["together"].append(found)
     if given.json:
         print(json.dumps(result))
     else:

@@ -154,8 +154,15 @@ async def _play_many(client: Client, phase: Any, count: int, rng: random.Random)
             phase.own += [took for took, _ in replies]
             await asyncio.sleep(0.5)
 
+    async def warm_burst(phase: Phase) -> None:
+        for _ in range(5):
+            replies = await asyncio.gather(*(client.choose(bodies[i]) for i in others[:BURST]))
+            phase.own += [took for took, _ in replies]
+            await asyncio.sleep(0.5)
+
     await phase("burst", burst)
     await phase("again", each(others[:PUBLISHED]))
+    await phase("burst, in memory", warm_burst)
 
     async def publish(phase: Phase) -> None:
         for index in others[:PUBLISHED]:

@@ -23,6 +23,16 @@ def show(result: dict[str, Any]) -> None:
             f"learner: {grown:,.0f} events a second of CPU at the end of a log of {result['grown_events']:,} "
             f"events, {small:,.0f} at that of a small one; ratio {_spread(learner['ratio'])}"
         )
+    if "together" in result:
+        table = rich.table.Table(title="a trainer of experiments that learn at once")
+        titles = ("experiments", "came", "learned", "snapshots", "CPU", "behind p50 s", "max s")
+        for title in titles:
+            table.add_column(title, justify="right")
+        for one in result["together"]:
+            cells = [f"{one[key]:,}" for key in ("experiments", "came", "learned", "snapshots")]
+            cells += [f"{one[key]:.2f}" for key in ("cpu", "behind_p50_s", "behind_max_s")]
+            table.add_row(*cells)
+        console.print(table)
 
 
 def _print_many(console: rich.console.Console, result: dict[str, Any]) -> None:

@@ -105,7 +105,8 @@ def fill(data_dir: Path, experiments: Path, events: int, rng: random.Random) -> 
         for experiment in loaded.experiments:
             record = encode_experiment(experiment, 1, secrets.token_bytes(16))
             writer.row("experiment", experiment.id, "", at_us, record, version=1)
-            kinds.setdefault(bool(experiment.variants), _templates(experiment, rng) if events else [])
+            if bool(experiment.variants) not in kinds:
+                kinds[bool(experiment.variants)] = _templates(experiment, rng) if events else []
         shown = time.monotonic()
         for number in range(events):
             for experiment in loaded.experiments:

@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
+from weakref import proxy
 
 from bandit.core.experiment import Signal
 from bandit.core.records import Features, FeatureValue, Variant
@@ -142,8 +143,10 @@ class Encoder:
         self._read_numbers: list[tuple[str, str, float]] = []
         self._read_texts: list[str] = []
         self._escapes = _Escapes()
-        self._tokens = _Tokens(self._token)
-        self._numbers = _Numbers(self._number)
+        # Weak, or nothing would free an encoder but a full collection, which stops every call.
+        this = proxy(self)
+        self._tokens = _Tokens(lambda name, value: this._token(name, value))
+        self._numbers = _Numbers(lambda name: this._number(name))
 
     @property
     def revision(self) -> tuple[int, bool]:

@@ -319,8 +319,8 @@ def test_a_stop_is_heeded_before_the_next_experiment(folder, shop):
         return len(asked) > 1
 
     assert not trainer.step(stopping)
-    assert folder.store.experiments() == ["one"]
     trainer.finish()
+    assert folder.store.experiments() == ["one"]
 
 
 def test_an_odd_id_is_learned_like_any_other(folder, shop):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from bandit.core.choose import View
+from bandit.learning.steps import finished
 from bandit.policies.model import ModelSpec, untrained_policy
 from bandit.serving.loading import NotLoaded, OneByOne
 
@@ -17,16 +18,24 @@ class Held:
         self.loads = []
         self.failing = set()
         self.turns = 0
+        self.steps = []
 
     def has(self, experiment_id):
         return experiment_id in [loaded for loaded, _ in self.loads]
 
-    def policy(self, view):
+    def loading(self, view):
+        for _ in range(3):
+            self.steps.append(self.turns)
+            yield
         if view.experiment.id in self.failing:
             raise RuntimeError("no such luck")
-        if not self.has(view.experiment.id):
-            self.loads.append((view.experiment.id, self.turns))
+        self.loads.append((view.experiment.id, self.turns))
+
+    def policy(self, view):
+        assert self.has(view.experiment.id)
         return untrained_policy(ModelSpec.of(view.experiment))
+
+    def close_unused(self): ...
 
     async def count_turns(self):
         """Counts how often another call of the loop has its turn."""
@@ -55,7 +64,7 @@ async def asked(policies, view):
 
 
 def test_what_is_in_memory_is_answered_at_once(held, views):
-    held.policy(views[0])
+    finished(held.loading(views[0]))
     assert OneByOne(held).policy(views[0]) is not None
 
 
@@ -65,7 +74,7 @@ def test_what_is_not_in_memory_is_not_loaded_in_the_call(held, views):
     assert held.loads == []
 
 
-def test_other_calls_have_their_turn_between_any_two_loads(held, views):
+def test_other_calls_have_their_turn_between_any_two_loads_and_their_steps(held, views):
     async def play():
         policies = OneByOne(held)
         counting = asyncio.create_task(held.count_turns())
@@ -76,6 +85,7 @@ def test_other_calls_have_their_turn_between_any_two_loads(held, views):
     assert [loaded for loaded, _ in held.loads] == [view.experiment.id for view in views]
     turns = [turn for _, turn in held.loads]
     assert all(later > earlier for earlier, later in pairwise(turns))
+    assert all(later > earlier for earlier, later in pairwise(held.steps))
 
 
 def test_calls_for_the_same_policy_share_one_load(held, views):

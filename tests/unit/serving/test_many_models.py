@@ -1,13 +1,16 @@
 """Many experiments in one process: the least recently used policies go, and come back as they were."""
 
+import gc
 import itertools
 import shutil
 
 import pytest
 
 from bandit.core.choose import View
+from bandit.learning.steps import finished
 from bandit.policies.model import ModelSpec, load_policy
 from bandit.policies.vw import oracle, stored
+from bandit.policies.vw.encoding import Encoder
 from bandit.serving import models as serving_models
 from bandit.serving.models import POLICIES_IN_MEMORY, QUICK_POLICIES, Models
 from bandit.snapshots.store import MODEL
@@ -138,7 +141,63 @@ def test_names_are_read_again_only_where_something_was_published(folder, shops, 
     read = []
     names = folder.store.names
     monkeypatch.setattr(folder.store, "names", lambda one: read.append(one) or names(one))
-    assert [models.refresh(one) for one in views] == [False, False, True, False]
+    assert [finished(models.refreshing(one)) for one in views] == [False, False, True, False]
     assert read == ["shop-2"]
-    assert not any(models.refresh(one) for one in views)
+    assert not any(finished(models.refreshing(one)) for one in views)
     assert read == ["shop-2"]
+
+
+def test_an_unloaded_policy_is_freed_apart_from_the_load_that_took_its_place(folder, shops, monkeypatch):
+    monkeypatch.setattr(serving_models, "POLICIES_IN_MEMORY", 1)
+    models = Models(folder.store)
+    first, second = (view(experiment) for experiment in shops[:2])
+    policy = models.policy(first)
+    models.policy(second)
+    assert shares(policy, first)
+    models.close_unused()
+    with pytest.raises(ValueError, match="closed"):
+        shares(policy, first)
+
+
+def test_a_policy_is_freed_without_a_collection(folder, shops, monkeypatch):
+    monkeypatch.setattr(serving_models, "POLICIES_IN_MEMORY", 1)
+    models = Models(folder.store)
+    gc.disable()
+    try:
+        for experiment in shops:
+            models.policy(view(experiment))
+        models.close_unused()
+        assert len([one for one in gc.get_objects() if type(one) is Encoder]) == 1
+    finally:
+        gc.enable()
+
+
+def test_what_changes_while_a_policy_is_loaded_is_taken_afterwards(folder, shop):
+    experiment = shop(policy={"preset": "fixed:a"})
+    models = Models(folder.store)
+    models.policy(view(shop(id="another")))
+    assert models.loaded_lately() == ["another"]
+    list(models.loading(view(experiment)))
+    changed = view(shop(policy={"preset": "fixed:b"}))
+    assert shares(models.policy(changed), changed)[0][:2] == [1, 0]
+    assert models.loaded_lately() == [experiment.id]
+    assert models.loaded_lately() == []
+    assert finished(models.refreshing(changed))
+    assert shares(models.policy(changed), changed)[0][:2] == [0, 1]
+
+
+def test_a_policy_that_is_unloaded_while_it_is_refreshed_stays_unloaded(folder, shops, monkeypatch):
+    monkeypatch.setattr(serving_models, "POLICIES_IN_MEMORY", 1)
+    models = Models(folder.store)
+    views = [view(experiment) for experiment in shops]
+    models.policy(views[0])
+    folder.play(shops[0], 20)
+    folder.pass_seconds(1)
+    folder.learn()
+    refreshing = models.refreshing(views[0])
+    next(refreshing)
+    models.policy(views[1])
+    assert not finished(refreshing)
+    assert models.in_memory() == ["shop-1"]
+    models.close_unused()
+    assert shares(models.policy(views[1]), views[1])

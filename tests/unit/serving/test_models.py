@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bandit.core.choose import View
+from bandit.learning.steps import finished
 from bandit.policies.model import ModelSpec
 from bandit.serving.models import Models
 from bandit.snapshots.manifest import spec_of
@@ -38,7 +39,7 @@ def models(folder):
 def served(models, experiment):
     """The snapshot that serves once a definition is in force."""
     models.policy(view(experiment))
-    models.refresh(view(experiment))
+    finished(models.refreshing(view(experiment)))
     return models.policy(view(experiment)).snapshot_id
 
 

@@ -4,7 +4,8 @@ A call that is answered alone finds every cache cold, pays for a transaction of 
 two; answered with seven others it costs half as much. So where a loop is busy, calls wait for each other: a
 gathering ends as soon as so many have come as lately came together, and where that is one, at once. How many
 that is can't be read off the calls in flight, since those not taken yet stand in the transport's queues; it
-is learned from each gathering. A loop with time to spare answers each call at once.
+is learned from each gathering. It ends without them once the loop has had nothing to do: then no more are on
+their way. A loop with time to spare answers each call at once.
 
 One gathering is under way at a time: what comes meanwhile waits for the same thing anyway (the log, its
 sync), and is better answered in one go afterwards.
@@ -16,8 +17,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-GATHER_SECONDS: Final = 0.003
-"""How long a call waits for others at most."""
+GATHER_SECONDS: Final = 0.012
+"""How long a call waits for others at most, while the loop is at work to take them."""
+
+LOOK_SECONDS: Final = 0.001
+IDLE_SHARE: Final = 0.2
+"""A loop whose thread was at work for less of a look's time than this has no more calls to take."""
+
+AWAITED_CALLS_MAX: Final = 16
+"""So many are waited for at most: with more a call costs hardly less, and clients stand still longer."""
 
 TOGETHER_CALLS_MAX: Final = 64
 """So many are answered at once at most; other calls stand still meanwhile."""
@@ -61,6 +69,7 @@ class Gather(Generic[Request, Reply]):
         self._together = 1.0
         # Of the gathering that is open: when it began, what ends it in time, and how many end it before.
         self._since = 0.0
+        self._looked = 0.0, 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._enough = 1
         # It ended and only waits for the one under way.
@@ -96,7 +105,17 @@ class Gather(Generic[Request, Reply]):
     def _open(self, enough: int) -> None:
         self._since = self._clock()
         self._enough = enough
-        self._timer = self._loop.call_later(GATHER_SECONDS, self._time_out)
+        self._looked = self._since, self._work_clock()
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Waits on while the loop is kept at work."""
+        (since, worked), self._looked = self._looked, (self._clock(), self._work_clock())
+        now, working = self._looked
+        if now - self._since < GATHER_SECONDS and working - worked > IDLE_SHARE * (now - since):
+            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        else:
+            self._give_up()
 
     def _complete(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
@@ -105,10 +124,10 @@ class Gather(Generic[Request, Reply]):
             self._together = 2.0
         elif self._clock() - self._since < GATHER_SECONDS / 2:
             # More might have come in time; but where no more are to come, each try lets all of them wait.
-            self._together = min(self._together + EARLY_CALLS, TOGETHER_CALLS_MAX)
+            self._together = min(self._together + EARLY_CALLS, AWAITED_CALLS_MAX)
         self._end()
 
-    def _time_out(self) -> None:
+    def _give_up(self) -> None:
         self._timer = None
         came = len(self._waiting)
         if came == self._enough - 1:
@@ -145,7 +164,7 @@ class Gather(Generic[Request, Reply]):
         _settle(futures, replies)
         if self._due:
             # They came while one was under way, so they do come together.
-            self._together = max(self._together, float(min(len(self._waiting), TOGETHER_CALLS_MAX)))
+            self._together = max(self._together, float(min(len(self._waiting), AWAITED_CALLS_MAX)))
             self._loop.call_soon(self._answer_due)
 
     def _answer_due(self) -> None:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from bandit.serving.gathering import BUSY_CALLS, GATHER_SECONDS, TOGETHER_CALLS_MAX, Deliver, Gather
+from bandit.serving.gathering import (
+    AWAITED_CALLS_MAX,
+    BUSY_CALLS,
+    GATHER_SECONDS,
+    IDLE_SHARE,
+    LOOK_SECONDS,
+    TOGETHER_CALLS_MAX,
+    Deliver,
+    Gather,
+)
 
 
 class Answers:
@@ -61,13 +70,18 @@ class MadeLoop:
         for call in soon:
             call()
 
-    def pass_seconds(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self.timers if timer.when <= self.now]
-        self.timers = [timer for timer in self.timers if timer.when > self.now]
-        for timer in due:
-            if not timer.cancelled:
-                timer.call()
+    def pass_seconds(self, seconds: float, *, busy: float = 0.0) -> None:
+        """Time passes, for so much of which the loop is at work."""
+        end = self.now + seconds
+        while self.now < end:
+            step = min(LOOK_SECONDS / 10, end - self.now)
+            self.now += step
+            self.worked += step * busy
+            due = [timer for timer in self.timers if timer.when <= self.now]
+            self.timers = [timer for timer in self.timers if timer.when > self.now]
+            for timer in due:
+                if not timer.cancelled:
+                    timer.call()
 
     def close(self) -> None:
         self._real.close()
@@ -106,7 +120,7 @@ class Crowd:
         """A busy loop on which so many have come together, as it has learned."""
         self.keep_busy(1.0)
         size = 0
-        while size < count:
+        while size < min(count, AWAITED_CALLS_MAX):
             size = 0
             while not size or self.waiting():
                 self.call(size)
@@ -203,15 +217,27 @@ def test_on_a_real_loop_those_that_came_together_are_answered_together() -> None
     on_loop(test)
 
 
-def test_a_call_waits_no_longer_than_the_time_given(crowd: Crowd) -> None:
+def test_while_the_loop_is_at_work_a_call_waits_as_long_as_is_given_and_no_longer(crowd: Crowd) -> None:
     crowd.gathered(5)
     wait = crowd.call(7)
     assert wait is not None
-    crowd.loop.pass_seconds(GATHER_SECONDS * 0.9)
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.9, busy=2 * IDLE_SHARE)
     assert not wait.done()
     # A little more than the rest, because sums of seconds round.
-    crowd.loop.pass_seconds(GATHER_SECONDS * 0.11)
+    crowd.loop.pass_seconds(GATHER_SECONDS * 0.2, busy=2 * IDLE_SHARE)
     assert wait.result() == 7
+
+
+def test_once_the_loop_has_had_nothing_to_do_a_call_waits_no_longer(crowd: Crowd) -> None:
+    crowd.gathered(5)
+    wait = crowd.call(7)
+    assert wait is not None
+    crowd.loop.pass_seconds(3.5 * LOOK_SECONDS, busy=1.0)
+    assert not wait.done()
+    # At most two looks: the first one may still see a little of the work.
+    crowd.loop.pass_seconds(2.6 * LOOK_SECONDS, busy=IDLE_SHARE / 2)
+    assert wait.result() == 7
+    assert not crowd.waiting()
 
 
 def test_fewer_are_enough_when_fewer_come_until_single_calls_are_answered_at_once(crowd: Crowd) -> None:
@@ -242,7 +268,7 @@ def test_what_is_enough_follows_those_who_came_slowly(crowd: Crowd) -> None:
 def test_a_crowd_that_is_there_early_is_waited_for_to_grow(crowd: Crowd) -> None:
     crowd.gathered(3)
     sizes = []
-    for _ in range(4 * TOGETHER_CALLS_MAX):
+    for _ in range(5 * AWAITED_CALLS_MAX):
         size = 0
         while not size or crowd.waiting():
             crowd.call(size)
@@ -250,7 +276,7 @@ def test_a_crowd_that_is_there_early_is_waited_for_to_grow(crowd: Crowd) -> None
         sizes.append(size)
     # One more after every fourth gathering, up to the most.
     assert sizes[:12] == [3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5]
-    assert sizes[-1] == TOGETHER_CALLS_MAX
+    assert sizes[-1] == AWAITED_CALLS_MAX
 
 
 def test_a_crowd_that_does_not_grow_waits_for_one_more_in_vain_once_in_five(crowd: Crowd) -> None:
@@ -269,7 +295,7 @@ def test_a_crowd_that_was_there_only_just_in_time_does_not(crowd: Crowd) -> None
     crowd.gathered(3)
     for _ in range(5):
         crowd.come(2)
-        crowd.loop.pass_seconds(GATHER_SECONDS * 0.6)
+        crowd.loop.pass_seconds(GATHER_SECONDS * 0.6, busy=1.0)
         crowd.call(2)
         assert not crowd.waiting()
         assert crowd.last() == [0, 1, 2]
@@ -317,7 +343,9 @@ def test_never_more_than_the_most_are_answered_together_and_those_at_once(crowd:
         crowd.come(TOGETHER_CALLS_MAX + 10)
     crowd.loop.pass_seconds(GATHER_SECONDS)
     sizes = [len(together) for together in crowd.answers.together]
-    assert max(sizes) == TOGETHER_CALLS_MAX
+    assert max(sizes) <= TOGETHER_CALLS_MAX
+    # From the second on, as many as are waited for at most.
+    assert set(sizes[1:-1]) == {AWAITED_CALLS_MAX}
     assert sum(sizes) == 128 * (TOGETHER_CALLS_MAX + 10)
     assert not crowd.waiting()
 

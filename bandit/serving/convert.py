@@ -1,4 +1,4 @@
-"""Messages -> checked plain data, and decisions -> messages. Knows no experiment and touches no log.
+"""Messages -> checked plain data. Knows no experiment and touches no log.
 
 The order of checks is part of the API: limits of the whole message first, then ids, then what they mean.
 """

@@ -56,9 +56,15 @@ class VwOracle:
         self._prepared_at = encoder.revision
 
     def predict(self, readings: Sequence[Reading], variants: Sequence[Variant]) -> list[list[float] | None]:
-        """For each reading the expected rewards, within [0, 1]; None where Vowpal Wabbit has none."""
+        """For each reading the expected rewards, within [0, 1]; None where Vowpal Wabbit has none.
+
+        Raises BrokenDistribution if it has none for any: the model can't be opened, or the variants not read.
+        """
         size = len(variants)
-        predict = self._predictor(variants)
+        try:
+            predict = self._predictor(variants)
+        except RuntimeError as error:
+            raise BrokenDistribution(f"Vowpal Wabbit can't read the variants: {error}") from error
         predicted: list[list[float] | None] = []
         for text in [self._encoder.written(reading) for reading in readings]:
             try:
@@ -84,7 +90,7 @@ class VwOracle:
         return self._workspace
 
     def _predictor(self, variants: Sequence[Variant]) -> Callable[[str], list[float]]:
-        """A context's line -> the costs of the variants. Raises RuntimeError."""
+        """A context's line -> the costs of the variants. Raises RuntimeError, both now and when called."""
         workspace = self._workspace or self._opened()
         # A tuple can't change: what VW made of it holds until the figures move that scale its numbers.
         revision = self._encoder.revision

@@ -637,6 +637,20 @@ def test_an_error_of_vw_is_no_distribution(spec, monkeypatch, tmp_path, variants
     learner.close()
 
 
+def test_variants_that_vw_can_not_read_are_a_broken_distribution(spec, monkeypatch, tmp_path):
+    def fails(self, lines):
+        raise RuntimeError("no")
+
+    learner = by_vw(spec, tmp_path)
+    policy = learner.policy("s1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "prepare", fails)
+        with pytest.raises(BrokenDistribution, match="can't read the variants: no"):
+            policy.distributions([{}], VARIANTS)
+    assert sum(policy.distributions([{}], VARIANTS)[0]) == pytest.approx(1.0)
+    learner.close()
+
+
 @KEPT_AND_PASSING
 def test_what_is_said_of_a_context_does_not_depend_on_what_else_is_asked(
     spec, happened, rng, tmp_path, variants

@@ -19,6 +19,10 @@ CONSENTS: Final = 32
 EXCLUDED_VARIANTS: Final = 1_000
 PAYLOAD_BYTES: Final = 64 * 1024
 
+CHARACTER_BYTES: Final = 4
+TEXT_CHARACTERS_SAFE: Final = TEXT_BYTES // CHARACTER_BYTES
+"""Texts of at most so many characters need no encoding, and their field no name, to be known short enough."""
+
 WINDOW_DAYS_MAX: Final = 90
 
 # Of an experiment file. They bound what a definition can cost a server that reads it.

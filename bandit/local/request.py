@@ -31,8 +31,6 @@ VariantLike = Variant | Mapping[str, Any] | str
 """A Variant, a mapping with `id`, `features` and `payload` as in an experiment file, or an id."""
 
 _DIGEST_BYTES: Final = 16
-# A character has at most four bytes.
-_TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
 _VARIANT_KEYS: Final = frozenset({"id", "features", "payload"})
 
 
@@ -126,7 +124,7 @@ def _values(context: Mapping[str, Value]) -> dict[str, FeatureValue | None]:
         if well_named and (
             type(value) is float
             or type(value) is bool
-            or (type(value) is str and len(value) <= _TEXT_CHARACTERS_SAFE and value.isascii())
+            or (type(value) is str and len(value) <= limits.TEXT_CHARACTERS_SAFE and value.isascii())
         ):
             values[name] = value
         else:

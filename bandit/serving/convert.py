@@ -23,10 +23,6 @@ from bandit.core.records import FeatureValue, Variant
 from bandit.eventlog.log import NewReward
 from bandit.v1 import bandit_pb2 as pb
 
-# A character has at most four bytes: texts of so few need no call, and no name of their field, to be known
-# short enough. Every signal of every Choose comes by here.
-_TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
-
 _NONE: Final[frozenset[str]] = frozenset()
 
 M = TypeVar("M", bound=Message)
@@ -169,7 +165,7 @@ def _values(
         entry = entries[name]
         # What isn't set reads as 0 or "", and to ask which one is set costs more than to try these two.
         value: FeatureValue | None = entry.number or entry.text or _rare_value(field, name, entry)
-        if type(value) is str and len(value) > _TEXT_CHARACTERS_SAFE:
+        if type(value) is str and len(value) > limits.TEXT_CHARACTERS_SAFE:
             check_size(f"{field}[{name}]", value, limits.TEXT_BYTES)
         values[name] = value
     return values, misnamed

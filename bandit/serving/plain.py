@@ -10,13 +10,12 @@ from typing import Final, NamedTuple
 from bandit.core import limits
 from bandit.core.checks import name_problem
 from bandit.core.fields import id_problem
+from bandit.core.limits import TEXT_CHARACTERS_SAFE
 from bandit.core.records import Features, FeatureValue
 from bandit.core.signals import Rule
 from bandit.v1 import bandit_pb2 as pb
 
-# A character has at most four bytes.
-_TEXT_CHARACTERS_SAFE: Final = limits.TEXT_BYTES // 4
-_SUBJECT_CHARACTERS_SAFE: Final = limits.SUBJECT_BYTES // 4
+_SUBJECT_CHARACTERS_SAFE: Final = limits.SUBJECT_BYTES // limits.CHARACTER_BYTES
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -70,7 +69,7 @@ def _plain_context(
                 return None
         elif kind is str:
             value = entry.text
-            if not 0 < len(value) <= _TEXT_CHARACTERS_SAFE or (values is not None and value not in values):
+            if not 0 < len(value) <= TEXT_CHARACTERS_SAFE or (values is not None and value not in values):
                 return None
         elif kind is bool:
             value = entry.flag
@@ -78,7 +77,7 @@ def _plain_context(
                 return None
         else:
             value = texts = tuple(entry.texts.values)
-            if not 0 < len(texts) <= limits.TEXTS_VALUES or max(map(len, texts)) > _TEXT_CHARACTERS_SAFE:
+            if not 0 < len(texts) <= limits.TEXTS_VALUES or max(map(len, texts)) > TEXT_CHARACTERS_SAFE:
                 return None
             if values is not None and not values.issuperset(texts):
                 return None

@@ -263,6 +263,24 @@ def test_a_context_that_a_policy_fails_on_takes_only_its_own_place(
     assert replies[2].source == pb.DECISION_SOURCE_BASELINE
 
 
+def test_each_choice_is_drawn_from_what_the_policy_says_of_its_own_context(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Follows:
+        snapshot_id = "s1"
+
+        def distributions(self, contexts: Sequence[Any], variants: Sequence[Any]) -> list[list[float]]:
+            return [[float(variant.id == context["wants"]) for variant in variants] for context in contexts]
+
+    monkeypatch.setattr(room.models, "policy", lambda view: Follows())
+    wanted = ["c", "a", "b", "b", "a"]
+    replies = room.choose(
+        *[asking(f"d{n}", context={"wants": pb.FeatureValue(text=id)}) for n, id in enumerate(wanted)]
+    )
+    likeliest = [max(reply.distribution, key=lambda entry: entry.probability) for reply in replies]
+    assert [entry.variant_id for entry in likeliest] == wanted
+
+
 def test_each_choice_is_among_its_own_variants(room: Room) -> None:
     replies = room.choose(
         asking("d1"),

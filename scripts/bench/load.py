@@ -1,34 +1,27 @@
 """Load on a gRPC server, from processes of their own, and what a round of it gave.
 
-A generator sends bytes made beforehand and parses no reply. What is served is judged by the latencies of its
-calls and by the CPU time of its processes.
+A generator sends bytes made beforehand and parses no reply, so that it takes little of the cores that the
+server needs. What is served is judged by the latencies of its calls and by the CPU time of its processes.
 """
 
-import asyncio
 import gc
 import itertools
 import multiprocessing
+import select
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from multiprocessing.connection import Connection as Pipe
+from typing import NamedTuple
 
-import grpc
-import uvloop
 import world
+from wire import Connection, message
 
 SERVICE = "bandit.v1.BanditService"
 GRACE_SECONDS_MAX = 60.0
 """A round that takes so much longer than it should is given up, and with it everything."""
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # Else all channels to one address are one connection.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 
 
 class Target(NamedTuple):
@@ -76,7 +69,7 @@ class Sent(NamedTuple):
 class Generators:
     """Processes that send. Made by `generators`."""
 
-    def __init__(self, pipes: Sequence[Connection]) -> None:
+    def __init__(self, pipes: Sequence[Pipe]) -> None:
         """One pipe to each."""
         self._pipes = pipes
 
@@ -104,7 +97,7 @@ def _share(load: Load, index: int, count: int) -> Load:
     )
 
 
-def _received(pipe: Connection, load: Load) -> Sent:
+def _received(pipe: Pipe, load: Load) -> Sent:
     if not pipe.poll(load.seconds + GRACE_SECONDS_MAX):
         raise RuntimeError(f"{load.method}: a round of {load.seconds:g} s did not end")
     received = pipe.recv()
@@ -123,7 +116,7 @@ def _round(sent: Sequence[Sent], items: int) -> Round:
 
 
 @contextmanager
-def child(run: Callable[..., None], *arguments: object) -> Iterator[tuple[Connection, int]]:
+def child(run: Callable[..., None], *arguments: object) -> Iterator[tuple[Pipe, int]]:
     """A process that calls `run` with its end of a pipe, and is ended with the block."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -145,44 +138,50 @@ def generators(count: int = 1) -> Iterator[Generators]:
         yield Generators([stack.enter_context(child(_generate))[0] for _ in range(count)])
 
 
-def _generate(pipe: Connection) -> None:
+def _generate(pipe: Pipe) -> None:
     while True:
         load: Load = pipe.recv()
         try:
-            pipe.send(tuple(uvloop.run(_send(load))))
+            pipe.send(tuple(_send(load)))
         except Exception as error:
             pipe.send(f"{load.method}: {error!r}")
 
 
-async def _send(load: Load) -> Sent:
+def _send(load: Load) -> Sent:
+    messages = [message(body) for body in load.bodies]
+    left = itertools.cycle(messages) if load.again else iter(messages)
     waited = array("d")
-    bodies = itertools.cycle(load.bodies) if load.again else iter(load.bodies)
     clock = time.perf_counter
-    async with _channels(load) as calls:
+    with ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        connections = [stack.enter_context(closing(each)) for each in _connections(load, poll)]
+        by_number = {each.fileno(): each for each in connections}
         gc.collect()
         begun = clock()
         until = begun + load.seconds
-
-        async def one_after_another(call: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
-            for body in bodies:
-                sent = clock()
-                if sent >= until:
-                    return
-                await call(body)
-                waited.append(clock() - sent)
-
-        await asyncio.gather(*(one_after_another(calls[at % len(calls)]) for at in range(load.in_flight)))
+        under_way = 0
+        for at, body in zip(range(load.in_flight), left, strict=False):
+            connections[at % len(connections)].start(body)
+            under_way += 1
+        for connection in connections:
+            connection.flush()
+        while under_way:
+            for number, _ in poll.poll():
+                connection = by_number[number]
+                ended = connection.receive()
+                waited.extend(ended)
+                under_way -= len(ended)
+                # Each call is followed by another one on its connection, and all of them go out at once.
+                if clock() < until:
+                    for body in itertools.islice(left, len(ended)):
+                        connection.start(body)
+                        under_way += 1
+                connection.flush()
         return Sent(waited, clock() - begun)
 
 
-@asynccontextmanager
-async def _channels(load: Load) -> AsyncIterator[list[Any]]:
-    """The method's call on each of so many channels, which are ready, and closed with the block."""
-    async with AsyncExitStack() as stack:
-        calls = []
-        for _ in range(load.channels):
-            channel = grpc.aio.insecure_channel(load.address, options=CHANNEL_OPTIONS)
-            await stack.enter_async_context(channel)
-            await channel.channel_ready()
-            calls.append(channel.unary_unary(f"/{SERVICE}/{load.method}"))
-        yield calls
+def _connections(load: Load, poll: select.epoll) -> Iterator[Connection]:
+    """So many channels. Each has its share of the calls in flight."""
+    calls_max = -(-load.in_flight // load.channels)
+    for _ in range(load.channels):
+        yield Connection(load.address, f"/{SERVICE}/{load.method}", calls_max, poll)

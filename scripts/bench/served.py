@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 import grpc
 import world
-from load import CHANNEL_OPTIONS, SERVICE, Target
+from load import SERVICE, Target
 
 from bandit.v1 import bandit_pb2 as pb
 
 TRAINED_EVENTS = 5_000
 CHOOSE_BODIES = 2_000
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # Else all channels to one address are one connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 
 
 class Filled(NamedTuple):

@@ -4,10 +4,10 @@
         [--rounds 5] [--seconds 1.5] [--starts 3] [--seed 1] [--json]
 
 Floor, service and load generator are processes of their own. Rounds of the floor and the service alternate,
-so that whatever else the machine does hits both: read the ratios, not the numbers. The generator sends bytes
-made beforehand over one channel and parses no reply. The service serves a learned snapshot, its learner
-running; every Choose is a new decision, committed before its reply; every Reward is the first of its
-decision, acknowledged after fsync.
+so that whatever else the machine does hits both: read the ratios, not the numbers. The generator is a client
+of our own (`wire.py`) at a quarter of the floor's CPU a call: it sends bytes made beforehand over one
+connection and parses no reply. The service serves a learned snapshot, its learner running; every Choose is a
+new decision, committed before its reply; every Reward is the first of its decision, acknowledged after fsync.
 
 choose, reward   single calls, 1 and 32 in flight; with 1 also by how much the median reply is later than
                  the floor's
@@ -16,8 +16,8 @@ batch            ChooseBatch and RewardBatch of 100 beside the floor with messag
                  and rewards, latencies of calls
 native           `--transport native` beside grpcio's floor, and beside the service on grpcio; left out with
                  a note if its package is not installed
-workers          `--workers 2` beside one worker, both on several channels; shows nothing unless workers and
-                 generators have a core each
+workers          `--workers 2` beside one worker, both on several connections; on two cores they share these
+                 with the generators and the learner, so two workers can't be twice as fast
 local            LocalBandit.choose in process, between rewards that it learns from
 
 All of it takes about five minutes.

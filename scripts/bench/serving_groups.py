@@ -30,7 +30,7 @@ CHANNELS = 8
 """The kernel gives each connection to a worker by its hash: several, so that both workers get some."""
 
 GENERATORS = 2
-"""For two workers, whom one generator might not keep busy."""
+"""For two workers: more than one, so that they are limited by no single sender."""
 
 REWARD_REPLY = pb.RewardResponse(status=pb.REWARD_STATUS_RECORDED)
 NATIVE_PACKAGE = "pygrpc_native"

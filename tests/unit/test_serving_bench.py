@@ -1,17 +1,28 @@
-"""The benches of serving: a ratio is of rounds that came together, and generators share a load."""
+"""The benches of serving: a ratio is of rounds that came together; a load is shared, and sent whole."""
 
+import os
+import select
+import signal
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+import waiting
 
 BENCH = str(Path(__file__).parents[2] / "scripts" / "bench")
 
 # Only for as long as it takes: other modules there have names that others have too.
 sys.path.insert(0, BENCH)
+import floor  # noqa: E402
 import load  # noqa: E402
 import ratios  # noqa: E402
 import timed  # noqa: E402
+import wire  # noqa: E402
+import world  # noqa: E402
 
 sys.path.remove(BENCH)
 
@@ -60,3 +71,103 @@ def test_what_is_timed_learns_from_each_of_its_choices():
     assert play(0.0) >= 0
     assert len(learned) == timed.WARM_UP_CALLS + timed.CALLS_MIN
     assert {reward for _, reward in learned} == {0.0, 1.0}
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """A floor, and a generator. Both are processes, which import what this one could."""
+    monkeypatch.syspath_prepend(BENCH)
+    with (
+        floor.process(floor.run_floor, {"Small": 4, "Large": 3_000_000}) as target,
+        load.generators() as senders,
+    ):
+        yield target, senders
+
+
+def play(served, method, bodies, in_flight, channels=1, *, again=False):
+    target, senders = served
+    return senders.play(
+        load.Load(target.address, method, bodies, in_flight, 30.0, again, channels), target.pid
+    )
+
+
+def test_each_body_is_a_call_that_is_answered(served):
+    assert play(served, "Small", [bytes(size) for size in range(100)], 8, 2).calls == 100
+
+
+def test_messages_larger_than_every_window_go_through_both_ways(served):
+    bodies = [bytes(3_000_000), b"", bytes(wire.FRAME_BYTES_MAX), bytes(wire.WINDOW_BYTES)] * 3
+    assert play(served, "Large", bodies, 6).calls == 12
+
+
+def test_a_round_in_which_a_call_fails_is_no_result(served):
+    with pytest.raises(RuntimeError, match=r"Unknown: .*a call failed"):
+        play(served, "Unknown", [b""], 1)
+
+
+def test_a_server_that_dies_ends_the_round(served):
+    target, _ = served
+    idle_s = world.cpu_seconds(target.pid)
+    with ThreadPoolExecutor() as pool:
+        playing = pool.submit(play, served, "Small", [b""], 8, again=True)
+        waiting.until(lambda: world.cpu_seconds(target.pid) > idle_s + 0.05, "a call")
+        os.kill(target.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="Small: "):
+            playing.result()
+
+
+def test_no_more_is_sent_than_the_server_has_room_for():
+    def frame(kind, stream, payload):
+        return len(payload).to_bytes(3, "big") + bytes((kind, 0)) + stream.to_bytes(4, "big") + payload
+
+    def setting(name, value):
+        return frame(wire.SETTINGS, 0, name.to_bytes(2, "big") + value.to_bytes(4, "big"))
+
+    def window_update(stream, more):
+        return frame(wire.WINDOW_UPDATE, stream, more.to_bytes(4, "big"))
+
+    def data_until_acknowledged(kind):
+        found = b""
+        while True:
+            head = peer.recv(9, socket.MSG_WAITALL)
+            size = int.from_bytes(head[:3], "big")
+            payload = peer.recv(size, socket.MSG_WAITALL) if size else b""
+            if head[3] == wire.DATA:
+                found += payload + (b"." if head[4] & wire.END_STREAM else b"")
+            elif head[3] == kind and head[4] & wire.ACK:
+                return found
+
+    def data_after(frames):
+        peer.sendall(frames + frame(wire.PING, 0, bytes(8)))
+        poll.poll()
+        connection.receive()
+        connection.flush()
+        return data_until_acknowledged(wire.PING)
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        select.epoll() as poll,
+        ThreadPoolExecutor() as pool,
+    ):
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        # It is connected when it has the server's settings.
+        connecting = pool.submit(wire.Connection, address, "/Small", 2, poll)
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(setting(wire.INITIAL_WINDOW_SIZE, 6))
+            with closing(connecting.result()) as connection:
+                assert peer.recv(len(wire.PREFACE), socket.MSG_WAITALL) == wire.PREFACE
+                data_until_acknowledged(wire.SETTINGS)
+                connection.start(wire.message(b"abcdefgh"))
+                connection.flush()
+                assert data_after(b"") == b"\0\0\0\0\x08a"
+                assert data_after(window_update(0, 100)) == b""
+                assert data_after(window_update(1, 2)) == b"bc"
+                # A window that is made smaller is below zero, until that much is made up for.
+                assert data_after(setting(wire.INITIAL_WINDOW_SIZE, 4)) == b""
+                assert data_after(window_update(1, 3)) == b"d"
+                assert data_after(setting(wire.INITIAL_WINDOW_SIZE, 100)) == b"efgh."
+                peer.sendall(setting(wire.MAX_CONCURRENT_STREAMS, 1))
+                poll.poll()
+                with pytest.raises(RuntimeError, match="2 calls at once"):
+                    connection.receive()

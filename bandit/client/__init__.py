@@ -149,6 +149,8 @@ class BanditClient:
         Raises BanditError if the call as a whole failed; it may be sent again.
         """
         batch = pb.RewardBatchRequest(requests=[call.message() for call in calls if call.decision_id])
+        if not batch.requests:
+            return [RewardStatus.NOT_SENT] * len(calls)
         try:
             response = self._stub.RewardBatch(batch, timeout=self._timeout_s)
         except grpc.RpcError as error:

@@ -115,6 +115,8 @@ class BanditClient:
     async def reward_batch(self, calls: Sequence[RewardCall]) -> list[RewardStatus | BanditError]:
         """See `bandit.client.BanditClient.reward_batch`."""
         batch = pb.RewardBatchRequest(requests=[call.message() for call in calls if call.decision_id])
+        if not batch.requests:
+            return [RewardStatus.NOT_SENT] * len(calls)
         try:
             response = await self._stub.RewardBatch(batch, timeout=self._timeout_s)
         except grpc.RpcError as error:

@@ -45,8 +45,7 @@ class Rule:
     def of(cls, signal: Signal) -> "Rule":
         """The rule of a declared signal."""
         low, high = signal.range or (-_LARGEST, _LARGEST)
-        # OTHER is what the model sees of it, too.
-        values = frozenset((*signal.values, OTHER)) if signal.values else None
+        values = frozenset(signal.values) if signal.values else None
         bounded = signal if signal.range or signal.values else None
         return cls(TYPES[signal.type], signal.consent, low, high, values, bounded)
 
@@ -63,14 +62,14 @@ def admitted(
 
     `signals` is None where the experiment takes any. A raw value of None is one whose type was not set.
     Signals without their consent are dropped unseen. Raises Refused: UNDECLARED_SIGNAL, MISSING_VALUE,
-    WRONG_TYPE, NON_FINITE_VALUE, or SIGNAL_OUT_OF_RANGE for a strict signal. Whatever order a map comes in, a
-    range is judged only once every signal is declared and of its type.
+    WRONG_TYPE, NON_FINITE_VALUE, or SIGNAL_OUT_OF_RANGE for a strict signal. Whatever order a map comes in,
+    the first by name is refused, and a range is judged only once every signal is declared and of its type.
     """
     if signals is not None and not raw.keys() <= signals.keys():
         raise _undeclared(min(raw.keys() - signals.keys()), signals)
     dropped: set[str] = set()
     clamped = 0
-    out_of_range = None
+    refused: list[tuple[bool, str, Refused]] = []
     for name, value in raw.items():
         # Every signal of every decision comes by here: most are sound, and go on at once.
         rule = _ANY if signals is None else signals[name]
@@ -78,40 +77,61 @@ def admitted(
         if consent is not None and consent not in consents:
             dropped.add(name)
             continue
-        kind, bounded, given = rule.kind, rule.bounded, type(value)
+        kind, given = rule.kind, type(value)
         if given is float:
             if kind is float and rule.low <= value <= rule.high:  # type: ignore[operator]  # a float, as asked
                 continue
-        elif given is kind and bounded is None:
+        elif given is kind and rule.bounded is None:
             continue
-        if value is None:
-            raise refused_field(
-                Reason.MISSING_VALUE,
-                f"context[{name}]",
-                f"Signal {name!r} has no value. Set text, number, flag or texts, or leave the signal out.",
-                signal=name,
-            )
-        if given is not kind and kind is not object:
-            raise _wrong_type(name, _TYPE_NAMES[kind], _TYPE_NAMES[given])
-        if given is float and not math.isfinite(value):  # type: ignore[arg-type]  # a float, as asked
-            raise refused_field(
-                Reason.NON_FINITE_VALUE,
-                f"context[{name}]",
-                f"Signal {name!r} is NaN or infinite. Send a finite number, or leave the signal out.",
-                signal=name,
-            )
-        if bounded is not None and for_model(bounded, value) != value:
-            if bounded.strict:
-                out_of_range = out_of_range or _out_of_range(name, bounded)
-            clamped += 1
-    if out_of_range is not None:
-        raise out_of_range
+        try:
+            clamped += _clamped(name, rule, value)
+        except Refused as refusal:
+            refused.append((refusal.reason is Reason.SIGNAL_OUT_OF_RANGE, name, refusal))
+    if refused:
+        # A map has no order, but a request has one answer.
+        raise min(refused, key=lambda each: each[:2])[2]
     admitted = {name: value for name, value in raw.items() if name not in dropped} if dropped else raw
     # None is left nowhere: it was refused, or dropped.
     return cast(Features, admitted), clamped
 
 
+def _clamped(name: str, rule: Rule, value: FeatureValue | None) -> bool:
+    """Whether the model will see a value clamped. Raises Refused as `admitted`."""
+    kind, bounded, given = rule.kind, rule.bounded, type(value)
+    if value is None:
+        raise refused_field(
+            Reason.MISSING_VALUE,
+            f"context[{name}]",
+            f"Signal {name!r} has no value. Set text, number, flag or texts, or leave the signal out.",
+            signal=name,
+        )
+    if given is not kind and kind is not object:
+        raise _wrong_type(name, _TYPE_NAMES[kind], _TYPE_NAMES[given])
+    if isinstance(value, float) and not math.isfinite(value):
+        raise refused_field(
+            Reason.NON_FINITE_VALUE,
+            f"context[{name}]",
+            f"Signal {name!r} is NaN or infinite. Send a finite number, or leave the signal out.",
+            signal=name,
+        )
+    if bounded is None or _within(bounded, value):
+        return False
+    if bounded.strict:
+        raise _out_of_range(name, bounded)
+    return True
+
+
 _ANY = Rule(object, None, -_LARGEST, _LARGEST, None, None)
+
+
+def _within(signal: Signal, value: FeatureValue) -> bool:
+    """Whether a value is in its signal's range, or among its values: OTHER is not, unless declared."""
+    if signal.range is not None and type(value) is float:
+        low, high = signal.range
+        return low <= value <= high
+    if signal.values is not None:
+        return all(item in signal.values for item in (value if isinstance(value, tuple) else (value,)))
+    return True
 
 
 def for_model(signal: Signal, value: FeatureValue) -> FeatureValue:

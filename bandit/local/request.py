@@ -84,8 +84,10 @@ def choose_request(
     if request.decision_id:
         check_id("decision_id", request.decision_id)
     if not _well_named(tuple(context)):
-        for name in context:
+        for name in sorted(context):
             check_id(f"context[{name!r}]", name)
+    if request.variants:
+        _check_variant_ids(request.variants)
     for name in request.consents:
         check_id("consents", name)
     if request.variants:
@@ -128,7 +130,8 @@ def _values(context: Mapping[str, Value]) -> dict[str, FeatureValue | None]:
         ):
             values[name] = value
         else:
-            values[name] = _value("context", name, value)
+            judged = _value("context", name, value)
+            values[_plain(name)] = judged
     return values
 
 
@@ -168,9 +171,9 @@ def _variant(index: int, given: VariantLike) -> Variant:
         payload = payload_json(given.get("payload"))
     else:
         raise _wrong_type(field, given, "an id, or a mapping of id, features and payload")
-    _id_text(f"{field}.id", variant_id)
+    variant_id = _id_text(f"{field}.id", variant_id)
     check_count(f"{field}.features", len(features), limits.FEATURES_PER_VARIANT, "features")
-    _text(f"{field}.payload", payload, limits.PAYLOAD_BYTES)
+    payload = _text(f"{field}.payload", payload, limits.PAYLOAD_BYTES)
     sound: dict[str, FeatureValue] = {}
     for name, item in features.items():
         value = _value(f"{field}.features", name, item)
@@ -182,16 +185,19 @@ def _variant(index: int, given: VariantLike) -> Variant:
                 variant_id=variant_id,
                 feature=name,
             )
-        sound[name] = value
+        sound[_plain(name)] = value
     return Variant(variant_id, sound, payload)
 
 
-def _check_variants(variants: Sequence[Variant]) -> None:
+def _check_variant_ids(variants: Sequence[Variant]) -> None:
     for index, variant in enumerate(variants):
         check_required_id(f"variants[{index}].id", variant.id)
         for name in variant.features:
             if name_problem(name):
                 check_id(f"variants[{index}].features[{name!r}]", name)
+
+
+def _check_variants(variants: Sequence[Variant]) -> None:
     seen: set[str] = set()
     for index, variant in enumerate(variants):
         if variant.id in seen:
@@ -226,7 +232,7 @@ def _id_text(field: str, text: object) -> str:
     if type(text) is not str and not isinstance(text, str):
         raise _wrong_type(field, text, "a str")
     check_id_size(field, text)
-    return text
+    return _plain(text)
 
 
 def _text(field: str, text: object, limit: int) -> str:
@@ -240,7 +246,12 @@ def _text(field: str, text: object, limit: int) -> str:
             raise refused_field(
                 Reason.MALFORMED_MESSAGE, field, f"{field} holds half of a surrogate pair. Give UTF-8 text."
             ) from None
-    return str(text)
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    """The text itself, as the wire would carry it: of an enumeration's member `str` would make its name."""
+    return str.__str__(text)
 
 
 def _number(value: float) -> float:

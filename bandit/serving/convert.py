@@ -85,7 +85,8 @@ def choose_call(request: pb.ChooseRequest) -> ChooseCall:
         check_required_id("experiment_id", experiment_id)
     if decision_id:
         check_id("decision_id", decision_id)
-    for name in misnamed:
+    # A map has no order, but a request has one answer.
+    for name in sorted(misnamed):
         check_id(f"context[{name!r}]", name)
     if variants:
         _check_variant_ids(variants)

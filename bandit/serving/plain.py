@@ -58,17 +58,17 @@ def _plain_context(
     context: dict[str, FeatureValue] = {}
     value: FeatureValue
     for name in entries:
-        if name not in rules:
+        rule = rules.get(name)
+        if rule is None:
             return None
-        rule, entry = rules[name], entries[name]
-        kind, values = rule.kind, rule.values
+        entry, kind = entries[name], rule.kind
         # What isn't set reads as 0, False or empty.
         if kind is float:
             value = entry.number
             if not (rule.low <= value <= rule.high and (value or entry.HasField("number"))):
                 return None
         elif kind is str:
-            value = entry.text
+            value, values = entry.text, rule.values
             if not 0 < len(value) <= TEXT_CHARACTERS_SAFE or (values is not None and value not in values):
                 return None
         elif kind is bool:
@@ -77,6 +77,7 @@ def _plain_context(
                 return None
         else:
             value = texts = tuple(entry.texts.values)
+            values = rule.values
             if not 0 < len(texts) <= limits.TEXTS_VALUES or max(map(len, texts)) > TEXT_CHARACTERS_SAFE:
                 return None
             if values is not None and not values.issuperset(texts):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 import pytest
 
@@ -266,6 +267,19 @@ def test_a_call_may_bring_its_own_variants(opened):
     assert refusal(local.choose, {}) is Reason.NO_VARIANTS
 
 
+def test_members_of_an_enumeration_are_the_texts_that_they_stand_for(opened):
+    class Kind(str, Enum):  # noqa: UP042  # what `str` makes the name of
+        X = "x"
+
+    told = [
+        opened().choose({"kind": kind}, subject_id=kind, decision_id=kind, variants=[kind, "b"])
+        for kind in (Kind.X, Kind.X.value)
+    ]
+    assert told[0] == told[1]
+    assert type(told[0].decision_id) is str
+    assert [type(name) for name in told[0].distribution] == [str, str]
+
+
 def test_a_signal_without_its_consent_is_dropped_unseen(opened):
     local = opened("signals: {kind: {type: category, consent: marketing}}")
     local.choose({"kind": 12})
@@ -315,6 +329,7 @@ def test_a_policy_that_does_not_learn_chooses_as_ever(opened, preset):
         (Reason.INVALID_ID, {}, {"decision_id": "d\n"}),
         (Reason.INVALID_ID, {"\x00": 1}, {}),
         (Reason.MISSING_ID, {}, {"variants": [""]}),
+        (Reason.MISSING_ID, {}, {"variants": [""], "consents": ["x\n"]}),
         (Reason.DUPLICATE_VARIANT_ID, {}, {"variants": ["a", "a"]}),
         (Reason.NO_VARIANTS, {}, {"excluded": {"a", "b", "c"}}),
         (Reason.MALFORMED_MESSAGE, {"kind": "\ud800"}, {}),

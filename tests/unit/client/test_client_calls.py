@@ -216,6 +216,7 @@ def test_an_overloaded_service_is_not_asked_again(service: ScriptedService, use:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
     ],
 )
 def test_a_service_that_can_not_answer_now_is_replaced_by_the_fallback(
@@ -415,6 +416,13 @@ def test_rewards_of_a_batch_stand_in_order_with_those_that_were_not_sent(
     assert (first, second) == ("RECORDED", "NOT_SENT")
     assert third.reason == "UNKNOWN_METRIC"
     assert [request.decision_id for request in service.seen[0].requests] == ["d1", "d2"]
+
+
+@both
+def test_a_batch_of_rewards_for_fallback_choices_alone_needs_no_service(use: Any) -> None:
+    calls = [RewardCall("", 1.0), RewardCall("", 0.0)]
+    assert use(closed_port(), "b", lambda client: client.reward_batch(calls)) == ["NOT_SENT", "NOT_SENT"]
+    assert use(closed_port(), "b", lambda client: client.reward_batch([])) == []
 
 
 def test_a_dead_sidecar_costs_no_more_than_one_attempt_after_a_few_failures(

@@ -105,6 +105,17 @@ def test_a_strict_signal_out_of_its_range_is_refused():
     assert admitted(RULES, {"age": 120.0}, ()) == ({"age": 120.0}, 0)
 
 
+def test_other_is_outside_too_unless_it_is_declared():
+    signals = rules(
+        {"open": signal(type="category", values=["a"]), "own": signal(type="category", values=["other"])}
+    )
+    assert admitted(signals, {"open": "other", "own": "other"}, ()) == ({"open": "other", "own": "other"}, 1)
+    strict = rules({"c": signal(type="category", values=["a"], strict=True)})
+    with pytest.raises(Refused) as raised:
+        admitted(strict, {"c": "other"}, ())
+    assert raised.value.reason is Reason.SIGNAL_OUT_OF_RANGE
+
+
 def test_open_signals_take_any_name_and_type_but_no_missing_or_infinite_value():
     context = {"anything": 3.0, "else": "x", "flag": True, "list": ("a",)}
     assert admitted(None, context, ()) == (context, 0)
@@ -132,6 +143,9 @@ def test_declared_comes_before_type_and_type_before_range_in_whatever_order_a_ma
     assert refusal(dict(turn(sent))).reason is Reason.UNDECLARED_SIGNAL
     assert refusal(dict(turn(sent[:2]))).reason is Reason.WRONG_TYPE
     assert refusal(dict(turn(sent[:1]))).reason is Reason.SIGNAL_OUT_OF_RANGE
+    # Of several of one kind the first by name.
+    several = [("tags", ("z",)), ("recency", math.nan), ("channel", 1.0), ("member", None)]
+    assert refusal(dict(turn(several))).metadata["signal"] == "channel"
 
 
 def test_a_refusal_shows_only_the_beginning_of_long_values():

@@ -35,7 +35,7 @@ PLAIN: dict[str, Any] = {
     "channel": "web",
     "größe": "XL",
     "tags": ("x", "y"),
-    "few": ("b", "other"),
+    "few": ("b", "a"),
     "member": False,
 }
 VALUES = st.one_of(

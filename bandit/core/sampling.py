@@ -4,8 +4,10 @@ H is blake2b over length-prefixed parts. "arm" and "draw" are separate domains: 
 call without a subject would fix its draw, and every logged propensity would be false.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import accumulate
 
 _BITS = 53
 _SCALE = 2.0**-_BITS
@@ -38,13 +40,8 @@ def _with_length(piece: bytes) -> bytes:
 
 def draw(distribution: Sequence[float], u: float) -> int:
     """The index that `u` in [0, 1) picks from the cumulative distribution. Never one of probability 0."""
-    cumulative = 0.0
-    last = 0
-    for index, probability in enumerate(distribution):
-        if probability > 0.0:
-            cumulative += probability
-            last = index
-            if u < cumulative:
-                return index
+    index = bisect_right(list(accumulate(distribution)), u)
+    if index < len(distribution):
+        return index
     # The sum may round to just below 1; what is left over belongs to the last variant with support.
-    return last
+    return max(index for index, probability in enumerate(distribution) if probability > 0.0)

@@ -67,13 +67,10 @@ class DecisionEncoder:
         numbers, entries = self._numbers, self._entries
         for item in decision.context.items():
             name, value = item
-            kind = type(value)
-            if kind is float:
+            if type(value) is float:
                 parts += (numbers[name], _double(value))
-            elif kind is str or kind is bool:
-                parts.append(entries[item])
             else:
-                parts.append(_entry(name, value))
+                parts.append(entries[item])
         if decision.call_variants:
             parts.append(encode_call_variants(variants))
         if digest:

@@ -54,7 +54,8 @@ def trying(
         if found is None:
             raise BrokenDistribution("the model predicts nothing sound")
         normalised(found, len(probe))
-    except BrokenDistribution as error:
+    except Exception as error:  # whatever it is: what fails on the probe would fail every call
         policy.close()
-        raise Unservable(str(error)) from error
+        known = isinstance(error, BrokenDistribution)
+        raise Unservable(str(error) if known else f"it fails on a probe: {error!r}") from error
     return policy, manifest

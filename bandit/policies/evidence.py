@@ -29,6 +29,12 @@ alike, and less would take that for certainty.
 """
 
 
+NOISE_LEAST: Final = 1e-6
+"""Of the reward's range. Where all rewards are alike, as of a metric that nobody reports, it would fall to 0,
+and a gap means nothing in units of that.
+"""
+
+
 class Evidence:
     """Discounted pairwise comparisons, the choice that follows from them, and each oracle's noise."""
 
@@ -100,8 +106,8 @@ class Evidence:
 
     @property
     def noise(self) -> float:
-        """The standard deviation of a reward around what the served oracle expects."""
-        return math.sqrt(self._error[self.serving] / self._seen[self.serving])
+        """The standard deviation of a reward around what the served oracle expects, NOISE_LEAST at least."""
+        return max(math.sqrt(self._error[self.serving] / self._seen[self.serving]), NOISE_LEAST)
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ class Scaler:
         """Takes one value into the running figures, and returns what the model sees of it from now on."""
         number = self._numbers.get(name)
         if not -MAGNITUDE <= value <= MAGNITUDE:
-            return _seen(number, value)
+            return self.standard(name, value)
         if number is None:
             if len(self._numbers) >= NAMES:
                 return 0.0
@@ -79,11 +79,16 @@ class Scaler:
             number.due = number.count + 1 + int(number.count * self._step)
             number.seen_mean, number.seen_deviation = mean, deviation
             self.changes += 1
-        return _seen(number, value)
+        return self.standard(name, value)
 
     def standard(self, name: str, value: float) -> float:
         """What the model sees of a value: within ±SPREAD, and 0 for a number that has not varied yet."""
-        return _seen(self._numbers.get(name), value)
+        number = self._numbers.get(name)
+        if number is None or number.seen_deviation == 0.0:
+            return 0.0
+        scaled = (value - number.seen_mean) / number.seen_deviation
+        # Written so that a NaN, too, comes out as a number.
+        return SPREAD if scaled > SPREAD else scaled if scaled > -SPREAD else -SPREAD
 
     def state(self) -> dict[str, list[float]]:
         """Name -> [count, mean, sum of squared deviations], as JSON takes it; and if there is a step, when it
@@ -107,11 +112,3 @@ class Scaler:
             if seen:
                 number.due, number.seen_mean, number.seen_deviation = int(seen[0]), *map(float, seen[1:])
         return scaler
-
-
-def _seen(number: _Running | None, value: float) -> float:
-    if number is None or number.seen_deviation == 0.0:
-        return 0.0
-    scaled = (value - number.seen_mean) / number.seen_deviation
-    # Written so that a NaN, too, comes out as a number.
-    return SPREAD if scaled > SPREAD else scaled if scaled > -SPREAD else -SPREAD

@@ -73,6 +73,7 @@ class _Made(NamedTuple):
 
     request: pb.ChooseRequest
     view: View
+    clamped: int
     digest: bytes
     item: NewDecision
 
@@ -192,19 +193,18 @@ class Service:
 
     def _made(self, decided: tuple[_Asked, Decision]) -> _Made:
         asked, decision = decided
-        # Not before: a call that found no policy in memory is asked again from the start.
-        if asked.clamped:
-            self._metrics.clamped(decision.experiment_id, asked.clamped)
         # Only a client's own id can come twice, so only then is there a body to compare.
         digest = self._digest(asked.request) if asked.decision_id else b""
         window_us = asked.view.experiment.reward.window_us
         item = NewDecision(decision, encode_decision(decision, digest), window_us)
-        return _Made(asked.request, asked.view, digest, item)
+        return _Made(asked.request, asked.view, asked.clamped, digest, item)
 
     def _reply(self, made: _Made, result: Result | Exception) -> bytes:
         decision = made.item.decision
         if result is None:
             payload = decision.variant.payload_json
+            if made.clamped:
+                self._metrics.clamped(decision.experiment_id, made.clamped)
         elif isinstance(result, StoredDecision):
             decision = _repeated(result, decision, made.digest)
             payload = _stored_payload(decision, made.request)

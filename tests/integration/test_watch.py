@@ -223,8 +223,14 @@ def test_rewards_are_counted_by_what_became_of_them(watched: Watched) -> None:
 
 def test_clamped_signals_are_counted(watched: Watched) -> None:
     before = watched.sample("banditd_signals_clamped_total", experiment="mail")
-    watched.choose(context={"recency": pb.FeatureValue(number=99)})
+    outside = {"recency": pb.FeatureValue(number=99)}
+    name = watched.choose(context=outside).decision_id
     assert watched.sample("banditd_signals_clamped_total", experiment="mail") == before + 1
+    # A repeat adds nothing to the log, and so nothing here.
+    request = pb.ChooseRequest(experiment_id="mail", decision_id=f"again-{name}", context=outside)
+    for _ in range(3):
+        watched.stub().Choose(request, timeout=TIMEOUT_S)
+    assert watched.sample("banditd_signals_clamped_total", experiment="mail") == before + 2
 
 
 def test_commits_and_syncs_are_timed(watched: Watched) -> None:

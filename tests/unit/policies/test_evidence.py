@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from bandit.policies.evidence import DISCOUNT, SHAKEN, SWITCH, Evidence
+from bandit.policies.evidence import DISCOUNT, NOISE_LEAST, SHAKEN, SWITCH, Evidence
+from bandit.policies.oracle import Predicted
+from bandit.policies.presets import PRESETS
 
 NAMES = ("steady", "tracking", "crossed")
 
@@ -102,6 +104,20 @@ def test_the_noise_follows_a_change_and_is_known_before_any_event(rng):
     for _ in range(100_000):
         evidence.take_noise([0.0])
     assert evidence.noise > 0.0
+
+
+def test_rewards_that_are_all_alike_never_leave_a_noise_of_nothing():
+    state = Evidence(["a"]).state()
+    # What a million events without an error come to.
+    evidence = Evidence(["a"], {**state, "error": [0.0], "seen": [1_500.0]})
+    assert evidence.noise == NOISE_LEAST
+    explored = PRESETS["squarecb"].explore(
+        Predicted([0.0, 0.0, 1.0], [0.1, 0.2, 0.0], evidence.noise),
+        10**9,
+        {name: option.default for name, option in PRESETS["squarecb"].options.items()},
+    )
+    assert sum(explored) == pytest.approx(1.0)
+    assert min(explored) >= 0.0
 
 
 def test_one_oracle_alone_is_always_served(rng):

@@ -62,6 +62,7 @@ def result(found: "Evaluation", kind: str, given: "Options") -> dict[str, Any]:
             "of": found.live_run.of,
             "final_snapshot_equal": found.live_run.final_snapshot_equal,
             "differs": found.live_run.differs,
+            "other_release": found.live_run.other_release,
         }
     return body
 
@@ -125,3 +126,8 @@ def _remarks(found: "Evaluation") -> Iterator[str]:
         made = f"live run: {live.reproduced:,} of {live.of:,} decisions came out as logged"
         differs = f"; first difference: {live.differs}" if live.differs else ""
         yield f"{made}, {snapshot[live.final_snapshot_equal]}{differs}"
+        if live.other_release:
+            yield (
+                f"live run: {live.other_release:,} more decisions were made with models of another release's "
+                "format, which this one can't learn again: compare them with that release"
+            )

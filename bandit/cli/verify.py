@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bandit.learning.verification import Verdict
+    from bandit.learning.verification import ExperimentVerdict, Verdict
 
 
 def command(
@@ -27,7 +27,9 @@ def command(
 ) -> None:
     """Replays the log and compares every published model with what it gives; a server may be running.
 
-    Exit 0 if the log is as it was written and all models are equal, 1 if not.
+    Exit 0 if the log is as it was written and all models that can be compared are equal, 1 if not. A snapshot
+    of another release's model format can't be compared, and a folder that is no snapshot by its name is left
+    out: both are told as warnings.
     """
     from bandit.cli.showing import bars
     from bandit.eventlog.log import LogUnwritable, SchemaTooNew
@@ -63,6 +65,8 @@ def _result(verdict: "Verdict") -> dict[str, Any]:
                 "snapshot_id": found.snapshot_id,
                 "equal": found.equal,
                 "reason": found.reason,
+                "not_compared": list(found.not_compared),
+                "warnings": list(found.warnings),
             }
             for found in verdict.experiments
         ],
@@ -77,14 +81,9 @@ def _show(verdict: "Verdict") -> None:
     if verdict.experiments:
         shown = table("experiment", "joined", "snapshot", "model", right=("joined",))
         for found in verdict.experiments:
-            model = (
-                "none yet"
-                if found.equal and not found.snapshot_id
-                else "equal"
-                if found.equal
-                else "NOT equal"
-            )
-            shown.add_row(found.experiment_id, f"{found.joined:,}", found.snapshot_id or "-", model)
+            unread = found.snapshot_id and found.position is None
+            joined = "-" if unread else f"{found.joined:,}"
+            shown.add_row(found.experiment_id, joined, found.snapshot_id or "-", _model(found))
         console.print(shown)
     problems = [f"log: {verdict.log.reason}"] if not verdict.log.ok else []
     if verdict.log.ok:
@@ -93,8 +92,21 @@ def _show(verdict: "Verdict") -> None:
         ]
     for problem in problems:
         console.print(problem, soft_wrap=True)
+    for found in verdict.experiments:
+        for warning in found.warnings:
+            console.print(f"warning: {found.experiment_id}: {warning}", soft_wrap=True)
     if verdict.ok:
+        some_not_compared = any(found.not_compared for found in verdict.experiments)
+        models = "every model that can be compared" if some_not_compared else "every model"
         console.print(
-            f"ok: {verdict.log.events:,} events are as they were written, and every model is what they give",
+            f"ok: {verdict.log.events:,} events are as they were written, and {models} is what they give",
             soft_wrap=True,
         )
+
+
+def _model(found: "ExperimentVerdict") -> str:
+    if not found.equal:
+        return "NOT equal"
+    if found.snapshot_id:
+        return "equal"
+    return "not compared" if found.not_compared else "none yet"

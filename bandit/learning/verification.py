@@ -2,10 +2,10 @@
 
 The replay is the learner's own code from the log's origin, so equal means equal weights, state, counts and
 predictions at the very same position. It changes nothing, prints nothing, and works beside a running server.
+A model of another release's format can't be compared: that is a warning, and no model of that kind is served.
 """
 
 import json
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from bandit.eventlog.joined import read_joined
 from bandit.eventlog.log import CorruptRecord, LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.fold import ModelFold
+from bandit.learning.held import Held, hold
 from bandit.policies.model import Learner, ModelSpec
-from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
-from bandit.snapshots.store import SnapshotStore, model_files
+from bandit.snapshots.manifest import Manifest, spec_of
+from bandit.snapshots.store import SnapshotStore
 
 PROBES: Final = 20
 """Predictions are compared on this many of the last joined contexts before a snapshot's position."""
@@ -43,10 +44,12 @@ class LogVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentVerdict:
-    """Whether all of an experiment's snapshots are what the log gives.
+    """Whether all of an experiment's snapshots that can be compared are what the log gives.
 
-    `position`, `joined` and `snapshot_id` are those of the snapshot that has come furthest: None, 0 and empty
-    if there is none that can be read. `reason` is empty if `equal`.
+    `snapshot_id` is that of the snapshot that has come furthest: of those that are not equal if there are
+    any, else of those compared; empty if there is none. `position` and `joined` are its own: None and 0 if it
+    can't be read. `reason` is empty if `equal`. `not_compared` are the ids of other releases' snapshots;
+    `warnings` says of them, and of what else was left out, why.
     """
 
     experiment_id: str
@@ -55,6 +58,8 @@ class ExperimentVerdict:
     snapshot_id: str
     equal: bool
     reason: str
+    not_compared: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +71,20 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether the log is sound and every snapshot equals its replay."""
+        """Whether the log is sound and every snapshot that can be compared equals its replay."""
         return self.log.ok and all(experiment.equal for experiment in self.experiments)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """The snapshots of one experiment, copied: a running learner may prune its own meanwhile."""
+class _Problem:
+    """What is wrong with a snapshot; `snapshot_id` is empty where it is the log."""
 
-    folder: Path
-    manifests: tuple[Manifest, ...]
-    damage: tuple[str, ...]
+    snapshot_id: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"snapshot {self.snapshot_id}: {self.reason}" if self.snapshot_id else self.reason
 
 
 class _Specs:
@@ -108,16 +116,16 @@ def verify(log: SqliteEventLog, store: SnapshotStore, progress: Progress) -> Ver
     verdicts = []
     for experiment_id in sorted(experiment_ids):
         with TemporaryDirectory(prefix="banditd-verify-") as folder:
-            held = _hold(store, experiment_id, Path(folder))
+            held = hold(store, experiment_id, Path(folder))
             try:
                 problems = (
                     _judge(log, experiment_id, held, specs.now().get(experiment_id, set()), progress)
                     if judged.ok
-                    else [judged.reason]
+                    else [_Problem("", judged.reason)]
                 )
             except (CorruptRecord, LogUnwritable) as error:
                 judged = LogVerdict(False, judged.events, str(error))
-                problems = [judged.reason]
+                problems = [_Problem("", judged.reason)]
             verdicts.append(_verdict(experiment_id, held, problems))
     return Verdict(judged, tuple(verdicts))
 
@@ -136,47 +144,26 @@ def _judge_log(log: SqliteEventLog, progress: Progress) -> LogVerdict:
     return LogVerdict(True, events, "")
 
 
-def _hold(store: SnapshotStore, experiment_id: str, folder: Path) -> _Held:
-    """Copies what can be read. The newest first: the oldest are the ones that are pruned."""
-    manifests: list[Manifest] = []
-    damage: list[str] = []
-    # All that were listed may have been replaced by newer ones meanwhile.
-    while not manifests and not damage and (names := store.names(experiment_id)):
-        for name in names:
-            try:
-                manifests.append(_copy(store, experiment_id, name, folder / name))
-            # Whatever an altered file makes reading it raise, it is not a snapshot that was published.
-            except Exception as error:
-                if name in store.names(experiment_id):
-                    damage.append(f"snapshot {name}: {error}")
-    return _Held(folder, tuple(manifests), tuple(damage))
-
-
-def _copy(store: SnapshotStore, experiment_id: str, name: str, folder: Path) -> Manifest:
-    source, manifest = store.read(experiment_id, name)
-    if spec_of(name) != ModelSpec.from_json(manifest.spec).digest:
-        raise DamagedSnapshot("the manifest's spec is not the one in its name")
-    folder.mkdir(exist_ok=True)
-    if manifest.model_sha256:
-        for file in model_files(source):
-            shutil.copyfile(file, folder / file.name)
-    return manifest
-
-
 def _judge(
-    log: SqliteEventLog, experiment_id: str, held: _Held, known_specs: set[str], progress: Progress
-) -> list[str]:
+    log: SqliteEventLog, experiment_id: str, held: Held, known_specs: set[str], progress: Progress
+) -> list[_Problem]:
     """What is wrong with an experiment's snapshots; empty if they equal their replays.
 
     Raises CorruptRecord, LogUnwritable.
     """
-    problems = list(held.damage)
+    problems = [_Problem(name, reason) for name, reason in held.damage]
+    for other, _ in held.foreign:
+        # A position means the same in each release, and no log means that there never was a policy.
+        if not known_specs:
+            problems.append(_Problem(other.snapshot_id, "its policy was never in force"))
+        elif _ahead(other, log.head()):
+            problems.append(_Problem(other.snapshot_id, "it is ahead of the log"))
     by_spec: dict[str, list[Manifest]] = {}
     for manifest in sorted(held.manifests, key=lambda manifest: manifest.position):
         by_spec.setdefault(spec_of(manifest.snapshot_id), []).append(manifest)
     for digest, manifests in by_spec.items():
         if digest not in known_specs:
-            problems += [f"snapshot {m.snapshot_id}: its policy was never in force" for m in manifests]
+            problems += [_Problem(m.snapshot_id, "its policy was never in force") for m in manifests]
             continue
         problems += _replay(log, experiment_id, held.folder, manifests, progress)
     return problems
@@ -184,17 +171,18 @@ def _judge(
 
 def _replay(
     log: SqliteEventLog, experiment_id: str, folder: Path, manifests: list[Manifest], progress: Progress
-) -> Iterator[str]:
+) -> Iterator[_Problem]:
     """Replays one spec once, and yields what differs at each of its snapshots, in their order."""
-    last_seq, now_us = log.head()
+    head = log.head()
+    _, now_us = head
     total = manifests[-1].joined
     fold = ModelFold.start(ModelSpec.from_json(manifests[0].spec))
     probes: deque[JoinedEvent] = deque(maxlen=PROBES)
     events: deque[JoinedEvent] = deque()
     try:
         for manifest in manifests:
-            if manifest.position.seq > last_seq or manifest.position.closing_us >= now_us:
-                yield f"snapshot {manifest.snapshot_id}: it is ahead of the log"
+            if _ahead(manifest, head):
+                yield _Problem(manifest.snapshot_id, "it is ahead of the log")
                 continue
             while fold.position < manifest.position:
                 if not events:
@@ -206,7 +194,7 @@ def _replay(
                 fold.take([events.popleft()])
             found = difference(fold, manifest, folder / manifest.snapshot_id, probes)
             if found:
-                yield f"snapshot {manifest.snapshot_id}: {found}"
+                yield _Problem(manifest.snapshot_id, found)
         progress(experiment_id, total, total)
     finally:
         fold.close()
@@ -247,16 +235,34 @@ def _predicted(learner: Learner, event: JoinedEvent) -> list[float] | str:
         return str(error)
 
 
-def _verdict(experiment_id: str, held: _Held, problems: list[str]) -> ExperimentVerdict:
-    newest = max(held.manifests, key=lambda manifest: manifest.position, default=None)
+def _verdict(experiment_id: str, held: Held, problems: list[_Problem]) -> ExperimentVerdict:
+    read = {manifest.snapshot_id: manifest for manifest in held.manifests}
+    # Ids sort by position. The snapshot that is shown as not equal has to be one that is not.
+    shown = max((one.snapshot_id for one in problems), default="") or max(read, default="")
+    manifest = read.get(shown)
+    warnings = [
+        f"snapshot {other.snapshot_id}: made by {made_by}: not compared" for other, made_by in held.foreign
+    ]
+    warnings += [
+        f"the folder {name!r} beside the snapshots is none by its name: left out. Move it away"
+        for name in held.strays
+    ]
     return ExperimentVerdict(
         experiment_id=experiment_id,
-        position=newest.position if newest is not None else None,
-        joined=newest.joined if newest is not None else 0,
-        snapshot_id=newest.snapshot_id if newest is not None else "",
+        position=manifest.position if manifest is not None else None,
+        joined=manifest.joined if manifest is not None else 0,
+        snapshot_id=shown,
         equal=not problems,
-        reason="; ".join(problems),
+        reason="; ".join(one.text for one in problems),
+        not_compared=tuple(other.snapshot_id for other, _ in held.foreign),
+        warnings=tuple(warnings),
     )
+
+
+def _ahead(manifest: Manifest, head: tuple[int, int]) -> bool:
+    """Whether a snapshot has what the log, of this last seq and time, has not."""
+    last_seq, now_us = head
+    return manifest.position.seq > last_seq or manifest.position.closing_us >= now_us
 
 
 def _canonical(value: object) -> str:

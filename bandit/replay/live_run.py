@@ -4,11 +4,14 @@ Each decision names the snapshot that it was made with, and a snapshot's id the 
 decisions are taken in the order of their snapshots; the fold is brought to each one's position; and the
 decision is made again by the function that made it, `bandit.core.choose.choose`, with the definition, salt
 and ids that the log holds. Equal means the same floats. Decisions of an imported version were made elsewhere,
-so they are learned from but not made again, where the log went on with a version of its own.
+so they are learned from but not made again, where the log went on with a version of its own. So it is with
+those of another release, whose models can't be learned here; a stored snapshot of its has to show that it
+was one, as any altered row would name a model that the log does not give.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,24 +21,28 @@ from bandit.eventlog.codec import decode_decision
 from bandit.eventlog.joined import read_joined
 from bandit.eventlog.log import CorruptRecord, Definition, LogUnwritable
 from bandit.learning.fold import ModelFold
+from bandit.learning.held import other_release
 from bandit.learning.verification import Progress, difference
 from bandit.policies.model import ModelSpec, untrained_policy
 from bandit.replay.errors import BadLog
 from bandit.replay.source_folder import BATCH_EVENTS, FolderSource
-from bandit.snapshots.manifest import DamagedSnapshot, Manifest, spec_of
+from bandit.snapshots.manifest import DamagedSnapshot, Manifest, position_of, spec_of
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
     """`reproduced` of `of` decisions came out as logged, to the last bit; and so did the last snapshot.
 
-    `final_snapshot_equal` is None if there is no snapshot. `differs` says what differed first, or is empty.
+    `other_release` decisions, not among them, were made with models of another release's format.
+    `final_snapshot_equal` is None if there is no snapshot of this one's. `differs` says what differed
+    first, or is empty.
     """
 
     reproduced: int
     of: int
     final_snapshot_equal: bool | None
     differs: str
+    other_release: int = 0
 
     @property
     def equal(self) -> bool:
@@ -81,13 +88,12 @@ class _Replay:
         self._differs = ""
 
     def run(self) -> LiveRun:
-        asked = sorted(self._asked(), key=lambda one: (one.spec, one.position, one.joined, one.seq))
+        asked, other_release = self._answerable()
+        asked.sort(key=lambda one: (one.spec, one.position, one.joined, one.seq))
         final = self._final()
         reproduced = 0
         by_spec: dict[str, list[_Asked]] = {digest: [] for digest in ("", *self._specs)}
         for one in asked:
-            if one.spec not in by_spec:
-                raise BadLog(f"Row {one.seq} was decided with a policy that was never in force.")
             by_spec[one.spec].append(one)
         done = 0
         equal: bool | None = None
@@ -104,7 +110,45 @@ class _Replay:
             finally:
                 if walk is not None:
                     walk.close()
-        return LiveRun(reproduced, len(asked), equal, self._differs)
+        return LiveRun(reproduced, len(asked), equal, self._differs, other_release)
+
+    def _answerable(self) -> tuple[list[_Asked], int]:
+        """The decisions that can be made again, and how many another release made. Raises BadLog."""
+        asked, others = [], 0
+        foreign = self._foreign()
+        for one in self._asked():
+            if not one.spec or one.spec in self._specs:
+                asked.append(one)
+            elif one.spec not in foreign:
+                raise BadLog(
+                    f"Row {one.seq} was decided with snapshot {self._snapshot_of(one)}, whose model none of "
+                    "this log's definitions gives, and no stored snapshot shows that another release made "
+                    "it. If one did, put its snapshots back or replay with that release. If not, the row is "
+                    "not what was written: `banditd verify` says more."
+                )
+            elif one.position.seq >= one.seq:
+                # All that can be checked of it: a model knows only what was logged before it chose.
+                raise BadLog(
+                    f"Row {one.seq} was decided with snapshot {self._snapshot_of(one)}, which comes after "
+                    "it: the row is not what was written. `banditd verify` says more."
+                )
+            else:
+                others += 1
+        return asked, others
+
+    def _foreign(self) -> set[str]:
+        """The digests of models of other releases, by the snapshots that are left of them: one of each is."""
+        found = set()
+        for name in self._source.store.names(self._experiment_id):
+            if position_of(name) is not None and spec_of(name) not in self._specs:
+                with suppress(DamagedSnapshot):
+                    if other_release(self._source.store.manifest(self._experiment_id, name)):
+                        found.add(spec_of(name))
+        return found
+
+    def _snapshot_of(self, one: _Asked) -> str:
+        _, decision = next(self._decisions(one.seq - 1, batch=1))
+        return decision.snapshot_id
 
     def _asked(self) -> Iterator[_Asked]:
         newest = max(self._definitions, default=0)
@@ -166,7 +210,12 @@ class _Replay:
         return not differing
 
     def _final(self) -> tuple[Path, Manifest] | None:
-        names = self._source.store.names(self._experiment_id)
+        # Another release's, or a folder that is no snapshot, may have come further.
+        names = [
+            name
+            for name in self._source.store.names(self._experiment_id)
+            if position_of(name) is not None and spec_of(name) in self._specs
+        ]
         return self._source.store.read(self._experiment_id, names[0]) if names else None
 
     def _final_equal(self, final: tuple[Path, Manifest], walk: "_Walk") -> bool:
@@ -231,11 +280,10 @@ def _view(definition: Definition) -> View:
 
 
 def _position(name: str, seq: int) -> Position:
-    try:
-        closing_us, last_seq, _ = name.split("-")
-        return Position(int(closing_us), int(last_seq))
-    except ValueError:
+    position = position_of(name)
+    if position is None:
         raise BadLog(
             f"Row {seq} was decided with {name!r}, which is no snapshot of banditd: an imported log can be "
             "judged, but not made again."
-        ) from None
+        )
+    return position

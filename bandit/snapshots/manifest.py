@@ -1,12 +1,15 @@
 """The manifest of a snapshot: what the model is, and how far in the joined order it has come."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from bandit.core.records import Position
+
+_NAME: Final = re.compile(r"([0-9]{16,})-([0-9]{10,})-[0-9a-f]{8}")
 
 
 class DamagedSnapshot(ValueError):
@@ -59,6 +62,12 @@ class Manifest:
 def snapshot_id(position: Position, spec_digest: str) -> str:
     """The name of a snapshot: the same log and spec give the same name, later positions sort later."""
     return f"{position.closing_us:016d}-{position.seq:010d}-{spec_digest}"
+
+
+def position_of(name: str) -> Position | None:
+    """The position in a snapshot's name; None for a name that is none."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else Position(int(found[1]), int(found[2]))
 
 
 def spec_of(name: str) -> str:

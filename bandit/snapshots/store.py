@@ -88,15 +88,27 @@ class SnapshotStore:
     def read(self, experiment_id: str, name: str) -> tuple[Path, Manifest]:
         """A snapshot's folder and manifest, both checked. Raises DamagedSnapshot."""
         folder = self._home(experiment_id) / name
+        manifest = self.manifest(experiment_id, name)
         try:
-            manifest = Manifest.from_json((folder / _MANIFEST).read_text(encoding="utf-8"))
-            if manifest.snapshot_id != name or manifest.experiment_id != experiment_id:
-                raise DamagedSnapshot("the manifest is another snapshot's")
             if manifest.model_sha256 and _sum(folder) != manifest.model_sha256:
                 raise DamagedSnapshot("the sum of the model's files does not match the manifest")
         except (OSError, UnicodeDecodeError) as error:
             raise DamagedSnapshot(f"the snapshot can't be read: {error}") from error
         return folder, manifest
+
+    def manifest(self, experiment_id: str, name: str) -> Manifest:
+        """A snapshot's manifest, checked by itself. Raises DamagedSnapshot.
+
+        The model's files are not looked at: another release may have summed them in its own way.
+        """
+        path = self._home(experiment_id) / name / _MANIFEST
+        try:
+            manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedSnapshot(f"the snapshot can't be read: {error}") from error
+        if manifest.snapshot_id != name or manifest.experiment_id != experiment_id:
+            raise DamagedSnapshot("the manifest is another snapshot's")
+        return manifest
 
     def discard(self, experiment_id: str, name: str) -> None:
         """Removes a snapshot."""

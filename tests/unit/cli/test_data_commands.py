@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from bandit.eventlog.log import NewReward
 from bandit.learning.overview import overview
 from bandit.serving.components import write_components
 from bandit.snapshots.store import MODEL
+from other_format import as_format
 
 PLAIN = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 ODD_ID = "[red]x[/red]"
@@ -59,6 +61,8 @@ def test_verify_of_a_sound_folder_is_ok(learned):
         "snapshot_id": "",
         "equal": True,
         "reason": "",
+        "not_compared": [],
+        "warnings": [],
     }
     name = learned.store.names("front-page")[0]
     _, manifest = learned.store.read("front-page", name)
@@ -69,6 +73,8 @@ def test_verify_of_a_sound_folder_is_ok(learned):
         "snapshot_id": name,
         "equal": True,
         "reason": "",
+        "not_compared": [],
+        "warnings": [],
     }
 
 
@@ -93,6 +99,34 @@ def test_verify_for_people_says_what_was_proven(learned):
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[-1].startswith("ok: ")
     assert "none yet" in ran.stdout
+
+
+def test_verify_shows_what_is_not_equal_and_warns_of_what_was_not_compared(learned):
+    [newest] = learned.store.names("front-page")
+    home = learned.path / "snapshots" / "e-front-page"
+    (home / "garbage").mkdir()
+    shutil.copytree(home / newest, learned.path / "kept")
+    earlier = as_format(home / newest, 3)
+    ran = banditd("verify", "--data-dir", learned.path)
+    assert ran.returncode == 0
+    assert "not compared" in next(line for line in ran.stdout.splitlines() if "front-page" in line)
+    assert f"warning: front-page: snapshot {earlier}: made by an earlier release" in ran.stdout
+    assert "warning: front-page: the folder 'garbage' beside the snapshots" in ran.stdout
+    assert ran.stdout.splitlines()[-1].endswith("every model that can be compared is what they give")
+
+    shutil.copytree(learned.path / "kept", home / newest)
+    assert "warning" in banditd("verify", "--data-dir", learned.path).stdout
+    found = in_json("verify", "--data-dir", learned.path)
+    [one] = [one for one in found["experiments"] if one["id"] == "front-page"]
+    assert (one["equal"], one["snapshot_id"], one["not_compared"]) == (True, newest, [earlier])
+    assert len(one["warnings"]) == 2
+
+    broken = home / "0000000000000001-0000000001-0a1b2c3d"
+    broken.mkdir()
+    ran = banditd("verify", "--data-dir", learned.path)
+    assert ran.returncode == 1
+    row = next(line for line in ran.stdout.splitlines() if "front-page" in line)
+    assert row.split()[1:] == ["-", broken.name, "NOT", "equal"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])

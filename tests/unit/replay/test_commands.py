@@ -88,7 +88,13 @@ def test_replay_learns_along_the_log(log):
 def test_replay_of_the_live_run_says_what_was_reproduced(live):
     path = live("squarecb", rounds=60)
     found = in_json("replay", path, "--policy", "logged")
-    assert found["live_run"] == {"reproduced": 60, "of": 60, "final_snapshot_equal": True, "differs": ""}
+    assert found["live_run"] == {
+        "reproduced": 60,
+        "of": 60,
+        "final_snapshot_equal": True,
+        "differs": "",
+        "other_release": 0,
+    }
     assert found["logged"]["n"] == 60
     shown = banditd("replay", path, "--policy", "logged")
     assert "60 of 60 decisions came out as logged, the last snapshot is equal" in shown.output.replace(

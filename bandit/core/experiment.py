@@ -159,7 +159,8 @@ class Guardrail(_Frozen):
 
 
 class Metric(_Frozen):
-    """A secondary metric: reported by Reward with its name, joined until its decision closes."""
+    """A secondary metric: reported by Reward with its name, joined until its decision's window ends,
+    whatever `learn` says."""
 
     range: RewardRange
     aggregate: Aggregate = "first"

@@ -41,8 +41,9 @@ def join(
     """The JoinedEvent of a closed decision.
 
     `experiment` is the version that the decision carries; `rewards` are all of the decision's rewards in log
-    order, late ones included: a reward counts iff it arrived before the window's end, and no later than the
-    reward that closed the decision.
+    order, late ones included: a reward counts iff it arrived before the window's end, and one of the primary
+    metric no later than the reward that closed the decision. So where rewards close decisions, secondary
+    metrics grow until the window's end, whenever this is asked; position, outcome and reward don't.
     """
     rule = experiment.reward
     value: float | None
@@ -53,12 +54,10 @@ def join(
         position = _new_position(Position, (at_us + rule.window_us, seq))
         return _new_event(JoinedEvent, (position, at_us, decision, outcome, value, False, {}))
     close_us = closing_us(experiment, at_us, rewards)
-    # A decision closed by its reward is emitted before its window ends, so metrics that come after it can't
-    # be part of the event: it would differ with the time of reading.
-    end_us = min(close_us + 1, at_us + rule.window_us)
+    end_us = at_us + rule.window_us
     in_time: dict[str, list[float]] = {}
     for reward in rewards:
-        if reward.at_us < end_us:
+        if reward.at_us < end_us and (reward.at_us <= close_us or reward.metric != rule.metric):
             in_time.setdefault(reward.metric, []).append(reward.value)
     metrics = {
         name: AGGREGATES[metric.aggregate](in_time[name])

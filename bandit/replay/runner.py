@@ -306,7 +306,7 @@ class _Run:
         policies, columns = self._policies, self._columns
         learning = any(policy.learns for policy, _ in policies)
         arms = ArmCheck() if self._options.propensity == "marginal" else None
-        settled_us = self._source.settled_us(self.experiment.id)
+        settled_us = self._source.settled_us(self.experiment.id, self._metric)
         contexts = bool(segments or model or arms) or any(policy.reads_context for policy, _ in policies)
         rows = self._rows("replay" if learning else "evaluate", names, contexts=contexts)
         # One thing at a time for some dozens of rows: what does it stays in the processor's caches.

@@ -91,15 +91,17 @@ class FolderSource:
         """None: a row that can't be read ends the reading."""
         return {}
 
-    def settled_us(self, experiment_id: str) -> int | None:
-        """The time of the oldest decision still open, where rewards close decisions before their windows end
-        and no reward counts as one.
+    def settled_us(self, experiment_id: str, metric: str = "") -> int | None:
+        """Where rewards close decisions before their windows end: the time of the oldest decision still open
+        if no reward counts as one; for a secondary metric, that of the oldest whose window has not ended.
         """
         rule = self.experiments()[experiment_id].reward
-        if rule.learn != "on_reward" or rule.default_value is None:
+        if rule.learn != "on_reward" or (rule.default_value is None and not metric):
             return None
         try:
             _, now_us = self.log.head()
+            if metric:
+                return now_us - rule.window_us
             due_us = next_due_us(self.log, experiment_id, Position(now_us, -1))
         except (CorruptRecord, LogUnwritable) as error:
             raise BadLog(str(error)) from error

@@ -61,7 +61,7 @@ class ParquetSource:
         """By reason, the number of the first bad row and what is wrong with it."""
         return self._first
 
-    def settled_us(self, experiment_id: str) -> int | None:
+    def settled_us(self, experiment_id: str, metric: str = "") -> int | None:
         """None: what was open when it was written is not in it."""
         return None
 

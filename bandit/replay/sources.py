@@ -49,9 +49,10 @@ class Source(Protocol):
         """By reason, the number of the first bad line of the last iteration, and what is wrong with it."""
         ...
 
-    def settled_us(self, experiment_id: str) -> int | None:
-        """Decisions from this time on can't be judged fairly yet: those with a reward closed before those
-        that will get none. None if that is not so. Raises BadLog.
+    def settled_us(self, experiment_id: str, metric: str = "") -> int | None:
+        """Decisions from this time on can't be judged fairly yet, by their reward or a secondary `metric`:
+        those with a reward closed before those that will get none, or before the metric came. None if that is
+        not so. Raises BadLog.
         """
         ...
 

@@ -187,9 +187,9 @@ class Watched:
         """The source's."""
         return self._source.first_trouble()
 
-    def settled_us(self, experiment_id: str) -> int | None:
+    def settled_us(self, experiment_id: str, metric: str = "") -> int | None:
         """The source's."""
-        return self._source.settled_us(experiment_id)
+        return self._source.settled_us(experiment_id, metric)
 
     def extent(self) -> tuple[int, int]:
         """The source's."""
@@ -214,7 +214,7 @@ class Watched:
             self._since_us,
             self._until_us,
             metric=self._metric,
-            settled_us=self.settled_us(experiment_id),
+            settled_us=self.settled_us(experiment_id, self._metric),
         )
         whole = False
         try:

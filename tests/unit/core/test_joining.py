@@ -119,9 +119,15 @@ def test_secondary_metrics_are_aggregated_by_their_own_rule_and_left_out_when_no
     assert event.metrics == {"spend": 7.0}
 
 
-def test_a_secondary_metric_after_the_closing_reward_is_not_part_of_the_event(on_reward):
-    event = joined(on_reward(), (AT_US + 5, 1.0), (AT_US + 5, 2.0, "spend"), (AT_US + 6, 3.0, "spend"))
-    assert event.metrics == {"spend": 2.0}
+def test_a_secondary_metric_counts_until_the_windows_end_whatever_has_closed_the_decision(on_reward):
+    told = [(AT_US + 5, 1.0), (AT_US + 5, 2.0, "spend"), (END_US - 1, 3.0, "spend"), (END_US, 9.0, "spend")]
+    event = joined(on_reward(), *told)
+    assert event.metrics == {"spend": 5.0}
+    assert event.position.closing_us == AT_US + 5
+
+
+def test_a_primary_reward_after_the_closing_one_does_not_count(on_reward):
+    assert joined(on_reward(), (AT_US + 5, 1.0), (AT_US + 6, 3.0)).reward == 1.0
 
 
 def test_a_metric_that_the_experiment_does_not_know_is_left_out(at_close):

@@ -92,7 +92,7 @@ def test_a_watched_source_counts_its_first_whole_iteration_alone(define, whole):
         def experiments(self):
             return {"front-page": define()}
 
-        def settled_us(self, experiment_id):
+        def settled_us(self, experiment_id, metric):
             return None
 
         def events(self, experiment_id):

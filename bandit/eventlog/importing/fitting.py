@@ -129,7 +129,7 @@ class Fit:
     def _signals_problem(self, misfit: int, of: int) -> str:
         told = [f"The signals of {misfit:,} of {of:,} decisions do not fit the experiment."]
         if names := self.misfits.get("UNDECLARED_SIGNAL"):
-            flags = " ".join(f"--without {name}" for name in sorted(names)[:_NAMES_TOLD])
+            flags = " ".join(f"--without {name}" for name in sorted(names))
             told.append(
                 f"Not declared: {_few(names)}. Declare them in the experiment file; or, if the policy that "
                 f"served did not look at them, leave them out with {flags}."

@@ -2,7 +2,7 @@
 //
 //   npm ci
 //   node choose.mjs [ADDRESS] [EXPERIMENT] [CONTEXT] [REWARD]
-//   node choose.mjs 127.0.0.1:50051 spring-email '{"recency": 3, "channel": "Web", "mens": true}' 1
+//   node choose.mjs 127.0.0.1:50051 spring-email '{"recency": 3, "channel": "Web"}' 1
 //
 // ADDRESS is host:port or unix:/path. CONTEXT is a JSON object of signals: a string, a number, a boolean, or an
 // array of strings each. Nothing here is generated: the .proto files are loaded as they are.
@@ -49,9 +49,14 @@ function call(client, method, request) {
 
 const [address = "127.0.0.1:50051", experiment = "spring-email", contextJson = "{}", reward = "1"] =
   process.argv.slice(2);
-const context = Object.fromEntries(
-  Object.entries(JSON.parse(contextJson)).map(([name, value]) => [name, featureValue(value)]),
-);
+let signals;
+try {
+  signals = JSON.parse(contextJson);
+} catch (error) {
+  console.error(`CONTEXT is not JSON: ${error.message}`);
+  process.exit(2);
+}
+const context = Object.fromEntries(Object.entries(signals).map(([name, value]) => [name, featureValue(value)]));
 const client = new BanditService(address, grpc.credentials.createInsecure());
 try {
   const choice = await call(client, "Choose", {

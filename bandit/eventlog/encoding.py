@@ -67,10 +67,13 @@ class DecisionEncoder:
         numbers, entries = self._numbers, self._entries
         for item in decision.context.items():
             name, value = item
-            if type(value) is float:
+            kind = type(value)
+            if kind is float:
                 parts += (numbers[name], _double(value))
-            else:
+            elif kind is str or kind is bool:
                 parts.append(entries[item])
+            else:
+                parts.append(_entry(name, value))
         if decision.call_variants:
             parts.append(encode_call_variants(variants))
         if digest:

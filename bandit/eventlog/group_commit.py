@@ -78,6 +78,11 @@ class GroupCommit:
         self._behind += 1
         self._handed.put((batch, then))
 
+    @property
+    def failure(self) -> LogUnwritable | None:
+        """Why the log died; None while it lives."""
+        return self._failure
+
     def sync(self, then: Synced) -> None:
         """Tells `then`, later, once all of which an Appended was told is durable, or can't be."""
         if self._closed:

@@ -3,16 +3,17 @@
 import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from bandit.eventlog import schema
+from bandit.eventlog.files import DATABASE_NAME as DATABASE_NAME  # part of this module's interface
+from bandit.eventlog.files import Files, wal_path
 from bandit.eventlog.log import LogBusy
 
-DATABASE_NAME = "events.db"
 LOCK_NAME = "writer.lock"
 _NAME_BYTES = 16
 
@@ -36,10 +37,11 @@ class Handles:
 
     writer: sqlite3.Connection
     reader: sqlite3.Connection
+    wal_fd: int
     _path: Path
     _wal_path: Path
+    _files: Files
     _lock_fd: int
-    _wal_fd: int | None = None
     _name: bytes = field(default_factory=partial(os.urandom, _NAME_BYTES))
 
     @classmethod
@@ -48,6 +50,7 @@ class Handles:
         path = data_dir / DATABASE_NAME
         lock_fd = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         connections: list[sqlite3.Connection] = []
+        wal_fd = -1
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX)
             writer = schema.connect(path, create=create)
@@ -56,14 +59,16 @@ class Handles:
             reader = schema.connect(path)
             connections.append(reader)
             _sync_folder(data_dir)
-            handles = cls(writer, reader, path, data_dir / f"{DATABASE_NAME}-wal", lock_fd)
-            # The kernel tells a write-back error to the descriptors that were open when it happened.
-            handles.wal_fd()
+            # From now on: the kernel tells a write-back error to the descriptors that were open then.
+            wal_fd = os.open(wal_path(data_dir), os.O_RDONLY | os.O_CLOEXEC)
+            handles = cls(writer, reader, wal_fd, path, wal_path(data_dir), Files(data_dir), lock_fd)
             fcntl.flock(lock_fd, fcntl.LOCK_UN)
             return handles
         except BaseException:
             for connection in connections:
                 connection.close()
+            if wal_fd >= 0:
+                os.close(wal_fd)
             os.close(lock_fd)
             raise
 
@@ -89,20 +94,22 @@ class Handles:
         """Gives the writers' lock back. Raises OSError."""
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
-    def wal_fd(self) -> int | None:
-        """A descriptor of the write-ahead log's file; None if there is none, and so nothing to sync."""
+    def lost(self) -> list[str]:
+        """The names of the open files that were deleted or replaced. Raises OSError if that can't be told."""
+        return self._files.lost()
+
+    def rescue(self) -> None:
+        """Brings into the database what a deleted write-ahead log holds, which no other can read any more.
+
+        Only while nobody has begun another one: the shared index tells of one of them only. The caller keeps
+        this process's other threads from writing. Raises sqlite3.Error, OSError.
+        """
+        self.take_turn()
         try:
-            now = self._wal_path.stat()
-        except FileNotFoundError:
-            return None
-        if self._wal_fd is not None:
-            opened = os.fstat(self._wal_fd)
-            if (opened.st_dev, opened.st_ino) == (now.st_dev, now.st_ino):
-                return self._wal_fd
-            os.close(self._wal_fd)
-            self._wal_fd = None
-        self._wal_fd = os.open(self._wal_path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._wal_fd
+            if self.lost() == [self._wal_path.name] and not self._wal_path.exists():
+                self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self.end_turn()
 
     def checkpoint(self, mode: CheckpointMode) -> Checkpoint:
         """Brings the write-ahead log into the database; all modes but PASSIVE let the writers wait meanwhile.
@@ -122,7 +129,14 @@ class Handles:
         return Checkpoint(not busy and frames == done, frames * page_bytes)
 
     def close(self) -> None:
-        """Closes everything. The last one to leave a log brings its write-ahead log into the database."""
+        """Closes everything. The last one to leave a log brings its write-ahead log into the database.
+
+        Not if a file was lost: that write-ahead log might not be the database's any more. Then everything
+        stays open until the process ends.
+        """
+        if not self._sound():
+            _abandoned.append(self)
+            return
         # Who opens the log meanwhile waits at the lock, not in SQLite's short sleep.
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
@@ -130,9 +144,16 @@ class Handles:
             self.writer.close()
         finally:
             os.close(self._lock_fd)
-            if self._wal_fd is not None:
-                os.close(self._wal_fd)
-                self._wal_fd = None
+            os.close(self.wal_fd)
+
+    def _sound(self) -> bool:
+        with suppress(OSError):
+            return not self.lost()
+        return False
+
+
+# A connection that nothing refers to is closed.
+_abandoned: Final[list[Handles]] = []
 
 
 def _sync_folder(data_dir: Path) -> None:

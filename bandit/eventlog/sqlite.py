@@ -18,7 +18,8 @@ from typing import NoReturn, TypeVar
 from bandit.core.records import Position, Reward, Variant
 from bandit.eventlog import checking, reading, schema, writing
 from bandit.eventlog.codec import decode_decision, decode_digest
-from bandit.eventlog.handles import DATABASE_NAME, Checkpoint, CheckpointMode, Handles
+from bandit.eventlog.files import DATABASE_NAME, Database, wal_path
+from bandit.eventlog.handles import Checkpoint, CheckpointMode, Handles
 from bandit.eventlog.log import (
     Closing,
     Count,
@@ -39,6 +40,9 @@ PASSIVE_CHECKPOINT_BYTES = 4 * 1024 * 1024
 RESTART_CHECKPOINT_BYTES = 256 * 1024 * 1024
 """From this size on, the writers wait until it starts anew, which never happens under constant load."""
 
+LOOK_SECONDS = 0.1
+"""How often it is looked whether the open files are still there, apart from each sync."""
+
 _SCAN_ROWS = 50_000
 _SEARCH_ENTRIES = 1_000
 _NEVER_US = 2**63 - 1
@@ -58,7 +62,7 @@ def _sync_data(fd: int) -> None:
 def checkpoint_due(data_dir: Path) -> bool:
     """Whether the write-ahead log is large. Opens nothing, so it waits for nobody."""
     try:
-        size_bytes = (data_dir / f"{DATABASE_NAME}-wal").stat().st_size
+        size_bytes = wal_path(data_dir).stat().st_size
     except FileNotFoundError:
         return False
     return size_bytes >= PASSIVE_CHECKPOINT_BYTES
@@ -97,6 +101,7 @@ class SqliteEventLog:
         # The log's last row, if nobody else has written since this instance did.
         self._tail: writing.Tail | None = None
         self._dead = ""
+        self._look_at_s = 0.0
         if not create and not self._path.exists():
             raise FileNotFoundError(
                 f"There is no event log in {data_dir}. Is it a --data-dir of banditd serve?"
@@ -105,6 +110,7 @@ class SqliteEventLog:
             if create:
                 data_dir.mkdir(parents=True, exist_ok=True)
             self._handles: Handles | None = Handles.open(data_dir, create=create)
+            self._database = Database(data_dir)
         except (sqlite3.Error, OSError) as error:
             raise self._unwritable(error) from error
 
@@ -140,12 +146,17 @@ class SqliteEventLog:
     def reopen(self) -> None:
         """Opens the log afresh and proves, with a tick, that it can be written. Raises LogUnwritable.
 
+        Only the same files are opened again; as long as they are lost, those that are open stay so.
+
         After a failed sync the kernel takes the pages for clean: another sync would succeed without writing
         them. So a checkpoint writes them again, into the database itself, and syncs that.
         """
         with self._write_lock, self._sync_lock, self._read_lock:
             self._refuse_fork()
             try:
+                if self._handles is not None and self._handles.lost():
+                    self._handles.rescue()
+                self._look()
                 self._close_handles()
                 self._definitions.clear()
                 self._tail = None
@@ -166,6 +177,7 @@ class SqliteEventLog:
         with self._write_lock, self._sync_lock, self._read_lock:
             self._refuse_fork()
             self._close_handles()
+            self._database.close()
 
     def head(self) -> tuple[int, int]:
         """(seq, at_us) of the last row; (0, 0) if there is none."""
@@ -283,7 +295,7 @@ class SqliteEventLog:
 
     def size_bytes(self) -> int:
         """What the log takes on the disk: the database and its write-ahead log."""
-        return sum(path.stat().st_size for path in (self._path, self._wal_path()) if path.exists())
+        return sum(path.stat().st_size for path in (self._path, wal_path(self._data_dir)) if path.exists())
 
     def checkpoint(self, mode: CheckpointMode) -> bool:
         """Brings committed rows from the write-ahead log into the database, and tells whether all came over.
@@ -328,11 +340,26 @@ class SqliteEventLog:
 
     def _sync(self, handles: Handles) -> None:
         try:
-            wal_fd = handles.wal_fd()
-            if wal_fd is not None:
-                self._sync_file(wal_fd)
+            self._sync_file(handles.wal_fd)
         except OSError as error:
             self._die(error)
+        # Afterwards: a sync of a file that nobody can open any more is worth nothing.
+        self._look()
+
+    def _look(self) -> None:
+        """Raises LogUnwritable if a file of the log was deleted or replaced."""
+        handles = self._handles
+        try:
+            lost = (self._database if handles is None else handles).lost()
+        except OSError as error:
+            self._die(error)
+        if lost:
+            self._dead = (
+                f"The event log in {self._data_dir} is not the one that was opened: {', '.join(lost)} was "
+                "deleted or replaced under the running process. Nothing more is acknowledged. Stop the "
+                "server, restore the log, and start again."
+            )
+            raise LogUnwritable(self._dead)
 
     def _checkpoint(self, mode: CheckpointMode) -> Checkpoint:
         try:
@@ -364,13 +391,14 @@ class SqliteEventLog:
         # The first one stays: what is computed once for a catalogue is found by the object.
         return self._definitions.setdefault((definition.experiment.id, definition.version), definition)
 
-    def _wal_path(self) -> Path:
-        return self._data_dir / f"{DATABASE_NAME}-wal"
-
     def _alive(self) -> Handles:
         self._refuse_fork()
         if self._dead or self._handles is None:
             raise LogUnwritable(self._dead)
+        now_s = time.monotonic()
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_SECONDS
+            self._look()
         return self._handles
 
     def _refuse_fork(self) -> None:

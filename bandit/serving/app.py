@@ -30,6 +30,7 @@ from bandit.serving.metrics import Metrics
 from bandit.serving.models import Models
 from bandit.serving.service import Service
 from bandit.serving.servicers import SERVICE, add_bandit_service
+from bandit.serving.standstill import Standstill
 from bandit.serving.transport import new_server
 from bandit.serving.views import Views
 from bandit.settings import Settings
@@ -40,6 +41,9 @@ AGE_SECONDS: Final = 1.0
 LINGER_SECONDS: Final = 0.5
 """How long a draining server with nothing in flight goes on telling callers that it drains."""
 
+LEAVE_SECONDS: Final = 0.05
+"""The transport has so long to send the last reply."""
+
 
 def run(settings: Settings, index: int, address: str, report: components.Report) -> None:
     """Serves until SIGTERM."""
@@ -49,7 +53,14 @@ def run(settings: Settings, index: int, address: str, report: components.Report)
     # What was imported lives as long as the process; a full collection walking it stops every call for 12 ms.
     gc.freeze()
 
-    uvloop.run(_App(settings, address, report).serve())
+    # Not `uvloop.run`, nor a stop of the server: both answer calls that are just arriving with CANCELLED,
+    # which says that the caller gave up. When the process ends, they are UNAVAILABLE, as for a server that is
+    # gone.
+    uvloop.new_event_loop().run_until_complete(_App(settings, address, report).serve())
+
+
+_kept: Final[list[grpc.aio.Server]] = []
+"""Until the process ends, since a server that is freed is stopped."""
 
 
 class _App:
@@ -64,6 +75,7 @@ class _App:
         self._gate = Gate(settings.calls_in_flight_max)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # set only where grpc.aio is
         self._log_up = True
+        self._standstill = Standstill()
         self._components_ns = 0
         self._aged_s = 0.0
 
@@ -77,7 +89,7 @@ class _App:
         log = GroupCommit(
             SqliteEventLog(self._settings.data_dir, create=False),
             partial(_soon, loop),
-            on_state=lambda up: _soon(loop, self._log_state, up),
+            on_state=lambda up: _soon(loop, self._log_state, up, log),
             on_commit=self._metrics.committed,
             on_sync=self._metrics.synced,
         )
@@ -90,6 +102,7 @@ class _App:
             metrics=self._metrics,
         )
         server = self._server(service, loop)
+        _kept.append(server)
         await server.start()
         self._gate.phase = Phase.SERVING
         await self._publish_health()
@@ -100,9 +113,9 @@ class _App:
             transport=self._settings.transport.value,
             experiments=len(self._views),
         )
-        refresher = asyncio.create_task(self._refresh(reader))
+        refresher = asyncio.create_task(self._refresh(reader, log))
         await stop.wait()
-        await self._drain(server)
+        await self._drain()
         refresher.cancel()
         await asyncio.to_thread(log.close)
         self._metrics.flush()
@@ -122,7 +135,7 @@ class _App:
             os.umask(mask)
         return server
 
-    async def _drain(self, server: grpc.aio.Server) -> None:
+    async def _drain(self) -> None:
         """Calls in flight finish; later ones are refused; health says NOT_SERVING for good."""
         self._gate.phase = Phase.DRAINING
         self._logger.info("draining", in_flight=self._gate.in_flight)
@@ -134,9 +147,9 @@ class _App:
         deadline = began + self._settings.drain_seconds * 0.7
         while (now := time.monotonic()) < linger or (self._gate.in_flight and now < deadline):
             await asyncio.sleep(0.01)
-        await server.stop(grace=self._settings.drain_seconds * 0.1)
+        await asyncio.sleep(LEAVE_SECONDS)
 
-    async def _refresh(self, reader: SqliteEventLog) -> None:
+    async def _refresh(self, reader: SqliteEventLog, log: GroupCommit) -> None:
         """Carries counts over; takes new definitions, snapshots and component states; a failure is logged and
         tried again.
         """
@@ -158,12 +171,22 @@ class _App:
                         self._models.close_unused()
                         self._metrics.flush()
                 await self._take_components()
-                self._report_age()
-            except Exception:
-                self._logger.exception("refresh failed")
+                # Not by the wall clock: that it was set back is one of the things to report.
+                if time.monotonic() - self._aged_s >= AGE_SECONDS:
+                    self._aged_s = time.monotonic()
+                    self._report_age()
+                    self._report_standstill(reader)
+            except LogUnwritable as error:
+                if log.failure is None:
+                    self._logger.error("log not readable", error=str(error))
+                # The writer, which tells everyone, may have had nothing to do since the log died.
+                log.sync(lambda failure: None)
                 await asyncio.sleep(AGE_SECONDS)
                 with contextlib.suppress(LogUnwritable):
                     reader.reopen()
+            except Exception:
+                self._logger.exception("refresh failed")
+                await asyncio.sleep(AGE_SECONDS)
 
     async def _take_components(self) -> None:
         changed_ns = components.changed_ns(self._settings.data_dir)
@@ -180,24 +203,37 @@ class _App:
         for name in ("", SERVICE, components.LOG):
             await self._health.set(name, _serving(self._log_up and self._gate.phase is Phase.SERVING))
 
-    def _log_state(self, up: bool) -> None:
+    def _log_state(self, up: bool, log: GroupCommit) -> None:
         self._log_up = up
         self._metrics.log_up(up)
-        detail = "" if up else "the event log can't be written; see the server's log"
+        detail = self._standstill.detail if up else str(log.failure or "the event log can't be written")
         self._report(components.LOG, up, detail)
-        self._logger.log(20 if up else 40, "log writable again" if up else "log unwritable")
+        if up:
+            self._logger.info("log writable again")
+        else:
+            self._logger.error("log unwritable", error=detail)
         task = asyncio.get_running_loop().create_task(self._publish_health())
         task.add_done_callback(lambda done: done.exception())
 
     def _report_age(self) -> None:
         now = time.time()
-        if now - self._aged_s < AGE_SECONDS:
-            return
-        self._aged_s = now
         for experiment_id in self._models.in_memory():
             position = self._models.position(experiment_id)
             if position is not None:
                 self._metrics.snapshot_age(experiment_id, max(0.0, now - position.closing_us / 1e6))
+
+    def _report_standstill(self, reader: SqliteEventLog) -> None:
+        before = self._standstill.detail
+        if not self._standstill.look(reader.head()[1], time.time_ns() // 1_000):
+            return
+        detail = self._standstill.detail
+        if not detail:
+            self._logger.info("log time moves again")
+        elif not before:
+            self._logger.warning("log time stands still", detail=detail)
+        # It serves all the same: to be out of rotation for as long as the clock was ahead helps nobody.
+        if self._log_up:
+            self._report(components.LOG, True, detail)
 
     def _catalogue_of(self, experiment_id: str) -> frozenset[str]:
         view = self._views.find(experiment_id)

@@ -238,7 +238,7 @@ def test_reopening_fails_while_the_log_is_not_there(open_log, tmp_path):
     away.mkdir()
     for path in tmp_path.glob("events.db*"):
         path.rename(away / path.name)
-    with pytest.raises(LogUnwritable, match="unable to open"):
+    with pytest.raises(LogUnwritable, match="deleted or replaced"):
         log.reopen()
     for path in away.iterdir():
         path.rename(tmp_path / path.name)

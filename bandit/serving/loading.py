@@ -2,7 +2,7 @@
 
 To load a policy takes the event loop some milliseconds, and it does so in steps, between which others have
 their turn. Many at once, as after a start, would add up for every call that comes meanwhile: so they are
-loaded one after the other, and the loop is free in between for as long as each took.
+loaded one after the other, and the loop is free in between for as long as each held it.
 """
 
 import asyncio
@@ -67,6 +67,7 @@ class OneByOne:
         self._models = models
         self._waiting: OrderedDict[str, tuple[View, asyncio.Future[None]]] = OrderedDict()
         self._loader: asyncio.Task[None] | None = None
+        self._held_seconds = 0.0
 
     def policy(self, view: View) -> Policy:
         """The policy of an experiment. Raises NotLoaded."""
@@ -90,15 +91,27 @@ class OneByOne:
     async def _load_all(self) -> None:
         while self._waiting:
             _, (view, future) = self._waiting.popitem(last=False)
-            began = time.perf_counter()
+            self._held_seconds = 0.0
             try:
-                await in_turn(self._models.loading(view))
+                await in_turn(self._timed(self._models.loading(view)))
             except Exception as error:
                 future.set_exception(error)
                 # Whoever waited may have given up.
                 future.exception()
             else:
                 future.set_result(None)
-            await asyncio.sleep(time.perf_counter() - began)
+            await asyncio.sleep(self._held_seconds)
             self._models.close_unused()
         self._loader = None
+
+    def _timed(self, steps: Steps[None]) -> Steps[None]:
+        """The same steps, each counted for as long as it held the loop: not what others did in between."""
+        while True:
+            began = time.perf_counter()
+            try:
+                next(steps)
+            except StopIteration:
+                return
+            finally:
+                self._held_seconds += time.perf_counter() - began
+            yield

@@ -59,7 +59,7 @@ class LinearOracle:
         # Step by step for all instead of one by one: what a step needs stays in the caches.
         for x in [self._dimensions.vector(reading) for reading in readings]:
             rewards, variances = ridges.predict(x, rows, way)
-            errors = [math.sqrt(variance) for variance in variances]
+            errors = list(map(math.sqrt, variances))
             if unknown:
                 mean, error = ridges.means[way], ridges.prior_variance(x, way) ** 0.5
                 for index in unknown:

@@ -17,6 +17,7 @@ give the same bits in every process of a machine; another kind of processor may 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 CONSTANT_RIDGE: Final = 10.0
 """The prior's precision of a variant's own level, in units of the noise's: as if so many events were average.
@@ -47,6 +49,7 @@ finds no room is learned together with all others that found none.
 STEADY, TRACKING = 0, 1
 _WAYS: Final = 2
 _HEAD: Final = 6
+_SIZES_KEPT: Final = 8
 _ASKED_KEPT: Final = 8
 
 _Asked = tuple[F32, F32, F32, F32]
@@ -129,11 +132,12 @@ class Ridges:
             return means, [variance if variance > 0.0 else 0.0 for variance in variances]
         squares = float(x.dot(x))
         drift, most, now = DRIFT * squares, self._prior_variance(x, squares, way), self.events
-        for index, then in enumerate(at):
-            variance = variances[index]
-            walked = (variance if variance > 0.0 else 0.0) + drift * (now - then)
-            variances[index] = walked if walked < most else most
-        return means, variances
+        return means, [
+            walked
+            if (walked := (variance if variance > 0.0 else 0.0) + drift * (now - then)) < most
+            else most
+            for variance, then in zip(variances, at, strict=True)
+        ]
 
     def _ask(self, rows: slice, way: int) -> _Asked:
         """What predicts for rows that follow each other, made once."""
@@ -200,40 +204,65 @@ class Ridges:
         self._views[row] = steady, tracking, diagonal
         return self._views[row]
 
-    def array(self) -> F64:
-        """All numbers as one array, for a file."""
-        size, learned = self.size, self._learned[:, : self.rows]
-        upper = np.triu_indices(size)
-        return np.concatenate(
-            [
-                [self.rows, size, self.events, self._tracked, *self.means],
-                self._learned_at,
-                learned[:, :, size].reshape(-1),
-                learned[:, :, upper[0], upper[1]].reshape(-1),
-            ]
-        )
+    def array(self) -> Bytes:
+        """All numbers as one array of bytes, for a file. In double precision: rows, size, events, of how many
+        the tracking mean is, the means, and when each row was last learned of. In single precision, by way
+        and row: the covariance's upper half and the weights.
+        """
+        head = [self.rows, self.size, self.events, self._tracked, *self.means, *self._learned_at]
+        told, _ = _places(self.size)
+        learned = self._learned[:, : self.rows].reshape(_WAYS, self.rows, -1)[:, :, told]
+        return np.concatenate([np.array(head, np.float64).view(np.uint8), learned.reshape(-1).view(np.uint8)])
 
     @classmethod
-    def restored(cls, array: F64) -> "Ridges":
-        """The regressions that `array` came from. Raises ValueError if it can't be."""
-        if array.ndim != 1 or array.dtype != np.float64 or len(array) < _HEAD:
+    def restored(cls, array: Bytes | F64) -> "Ridges":
+        """The regressions that `array` came from. Raises ValueError or OverflowError if it can't be."""
+        if array.ndim != 1 or array.dtype not in (np.uint8, np.float64):
             raise ValueError("it is not an array of regressions")
-        rows, size, events, tracked = (int(number) for number in array[:4])
-        half = size * (size + 1) // 2
-        if rows < 1 or size < 1 or len(array) != _HEAD + rows * (1 + _WAYS * (size + half)):
+        numbers = array.view(np.float64)
+        if len(numbers) < _HEAD:
+            raise ValueError("it ends within its head")
+        rows, size, events, tracked = (int(number) for number in numbers[:4])
+        learned_at, learned = numbers[_HEAD : _HEAD + rows], numbers[_HEAD + rows :]
+        doubles = array.dtype == np.float64
+        number_bytes = 8 if doubles else 4
+        if rows < 1 or size < 1 or learned.nbytes != _WAYS * rows * (size + _half(size)) * number_bytes:
             raise ValueError("its length is not what its head says")
+        each = _of_doubles(learned, rows, size) if doubles else learned.view(np.float32)
+        _, places = _places(size)
         found = cls(size)
         found.rows, found.events, found._tracked = rows, events, tracked
-        found.means = array[4:_HEAD].tolist()
-        learned_at, weights, covariance = np.split(array[_HEAD:], [rows, rows + rows * _WAYS * size])
+        found.means = numbers[4:_HEAD].tolist()
         found._learned_at = [int(number) for number in learned_at]
-        upper = np.triu_indices(size)
-        covariance = covariance.reshape(_WAYS, rows, half)
-        found._learned = np.zeros((_WAYS, rows, size + 1, size), np.float32)
-        found._learned[:, :, size] = weights.reshape(_WAYS, rows, size)
-        found._learned[:, :, upper[0], upper[1]] = covariance
-        found._learned[:, :, upper[1], upper[0]] = covariance
+        whole = each.reshape(_WAYS * rows, -1).take(places, axis=1)
+        found._learned = whole.reshape(_WAYS, rows, size + 1, size)
         return found
+
+
+def _half(size: int) -> int:
+    """How many numbers one half of a symmetric matrix has, with its diagonal."""
+    return size * (size + 1) // 2
+
+
+@lru_cache(maxsize=_SIZES_KEPT)
+def _places(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """What a file holds of a row's (size + 1, size) numbers, by their place among them; and for each of them
+    its place in the file.
+    """
+    upper = np.triu_indices(size)
+    whole = np.empty((size + 1, size), np.intp)
+    whole[upper] = np.arange(_half(size))
+    whole.T[:, :size][upper] = whole[upper]
+    whole[size] = _half(size) + np.arange(size)
+    told = np.append(np.ravel_multi_index(upper, whole.shape), size * size + np.arange(size))
+    return told, whole.reshape(-1)
+
+
+def _of_doubles(learned: F64, rows: int, size: int) -> F32:
+    """A file's rows from those of the first files: all of double precision, the weights of all rows first."""
+    weights, covariances = np.split(learned, [_WAYS * rows * size])
+    each = [part.reshape(_WAYS * rows, -1) for part in (covariances, weights)]
+    return np.concatenate(each, axis=1).astype(np.float32)
 
 
 def _prior(size: int) -> F32:

@@ -36,9 +36,9 @@ class Header:
     options: tuple[str, ...]
 
 
-def read_header(path: Path) -> Header:
-    """The header of a model file. Raises IncompatibleModel if it is none, OSError if it can't be read."""
-    return _header(path.read_bytes())[0]
+def read_header(content: bytes) -> Header:
+    """The header of a model file's content. Raises IncompatibleModel if it has none."""
+    return _header(content)[0]
 
 
 def learned_digest(path: Path) -> bytes:

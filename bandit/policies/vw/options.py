@@ -8,6 +8,7 @@ resumed model equals the uninterrupted one (--freegrad), what has no effect on a
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 LETTERS: Final = "UAF"
@@ -30,6 +31,9 @@ _SHORT = {"-l": "--learning_rate", "-q": "--quadratic"}
 _ALLOWED = ", ".join([*_NUMBERS, *_FLAGS, *_CROSSINGS, _IGNORE])
 _NOT_IN_THE_FILE = ("--l1", "--l2")
 _DEFAULT_CROSSINGS = ("UA", "UF")
+
+LISTS_KEPT: Final = 64
+"""Models of one policy have the same arguments; to take them apart would be a part of loading each."""
 
 
 def problem(text: str) -> str:
@@ -76,6 +80,7 @@ def arguments(
     )
 
 
+@lru_cache(LISTS_KEPT)
 def stored(words: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
     """The part of `arguments`, or of a model file's own list, that a model file must agree in."""
     options: list[list[str]] = [[""]]

@@ -41,14 +41,15 @@ class VwOracle:
         One that `only_predicts` is set up with its first prediction; for `compact` see `stored.Stored`.
         """
         model = None if folder is None else folder / MODEL
+        content = b"" if model is None else model.read_bytes()
         if model is not None:
-            _refuse_another(model, arguments)
+            _refuse_another(content, arguments)
         self._encoder = encoder
         self._arguments = arguments
         self._stored: Stored | None = None
         self._workspace: Workspace | None = None
         if model is not None and only_predicts:
-            self._stored = Stored(model, compact=compact)
+            self._stored = Stored(content, compact=compact)
         else:
             self._workspace = Workspace(arguments, model)
         self._prepared: Prepared | None = None
@@ -134,9 +135,9 @@ class VwOracle:
             self._workspace.close()
 
 
-def _refuse_another(model: Path, arguments: Sequence[str]) -> None:
-    """Raises IncompatibleModel unless the file is of this VW version and these arguments."""
-    header = model_file.read_header(model)
+def _refuse_another(content: bytes, arguments: Sequence[str]) -> None:
+    """Raises IncompatibleModel unless a file's content is of this VW version and these arguments."""
+    header = model_file.read_header(content)
     if header.version != vw_version():
         raise IncompatibleModel(
             f"the model is of Vowpal Wabbit {header.version}, not {vw_version()}: learn it again from the log"

@@ -21,12 +21,12 @@ COMPACT_BYTES_MAX: Final = 256 * 1024
 class Stored:
     """The bytes of a model file. It may be gone from the disk, or be altered, before they are needed."""
 
-    def __init__(self, model: Path, *, compact: bool) -> None:
-        """Reads the file. `compact`: the weights that were learned in a table, instead of room for all; that
-        takes 0.1 MB instead of 3, and a third longer to predict the same. Raises OSError.
+    def __init__(self, content: bytes, *, compact: bool) -> None:
+        """`compact`: the weights that were learned in a table, instead of room for all; that takes 0.1 MB
+        instead of 3, and a third longer to predict the same.
         """
-        self._content = model.read_bytes()
-        self._compact = compact and len(self._content) <= COMPACT_BYTES_MAX
+        self._content = content
+        self._compact = compact and len(content) <= COMPACT_BYTES_MAX
 
     def opened(self, arguments: Sequence[str]) -> Workspace:
         """The model in memory. Raises IncompatibleModel, OSError."""

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from bandit.core.records import (
@@ -19,6 +20,7 @@ from bandit.core.records import (
 from bandit.policies.model import ModelSpec
 
 Happened = Callable[..., JoinedEvent]
+Numbers = np.ndarray
 
 ORACLES = ("auto", "vw")
 
@@ -73,6 +75,24 @@ def rng() -> random.Random:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     return random.Random(seed)
+
+
+@pytest.fixture(scope="session")
+def first_written() -> Callable[[Numbers], Numbers]:
+    """Regressions' array as the first files held it: all in double precision, all weights before all
+    covariances.
+    """
+
+    def doubles(array: Numbers) -> Numbers:
+        head = array[:48].view(np.float64)
+        rows, size = int(head[0]), int(head[1])
+        at, learned = np.split(array[48:], [8 * rows])
+        each = learned.view(np.float32).reshape(2, rows, -1)
+        half = size * (size + 1) // 2
+        weights, covariances = each[:, :, half:].reshape(-1), each[:, :, :half].reshape(-1)
+        return np.concatenate([head, at.view(np.float64), weights, covariances])
+
+    return doubles
 
 
 @pytest.fixture(params=ORACLES)

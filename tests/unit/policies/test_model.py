@@ -853,27 +853,55 @@ def npy(array):
     return file.getvalue()
 
 
-def test_a_linear_file_that_is_no_model_is_refused(auto, happened, rng, tmp_path):
+def test_a_model_with_one_of_the_first_linear_files_goes_on_exactly(
+    auto, happened, rng, tmp_path, first_written
+):
+    folder, state = taught(auto, happened, rng, tmp_path)
+    today = load_learner(auto, folder, state)
+    path = folder / "linear.npy"
+    np.save(path, first_written(np.load(path)))
+    before, policy = load_learner(auto, folder, state), load_policy(auto, folder, state, "s1")
+    assert before.fingerprint() == today.fingerprint()
+    for features in [context(rng) for _ in range(20)]:
+        assert before.predict(features, VARIANTS) == today.predict(features, VARIANTS)
+        [found] = policy.distributions([features], VARIANTS)
+        assert found == today.policy("s1").distributions([features], VARIANTS)[0]
+    for event in world(rng, happened, 20):
+        for learner in (before, today):
+            learner.learn(event)
+    assert before.fingerprint() == today.fingerprint()
+    for each in (before, today, policy):
+        each.close()
+
+
+@pytest.mark.parametrize("written", ["now", "first"])
+def test_a_linear_file_that_is_no_model_is_refused(auto, happened, rng, tmp_path, first_written, written):
     folder, state = taught(auto, happened, rng, tmp_path)
     path = folder / "linear.npy"
+    if written == "first":
+        np.save(path, first_written(np.load(path)))
     data, array = path.read_bytes(), np.load(path)
+    numbers = array.view(np.float64)
     pickled = io.BytesIO()
     np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
     zipped = io.BytesIO()
     np.savez(zipped, array)
-    heads = [np.concatenate([[head], array[1:]]) for head in (0.0, -1.0, 1e6, 1e300, math.nan, math.inf)]
-    sizes = [np.concatenate([array[:1], [size], array[2:]]) for size in (0.0, -8.0, 1e6, math.nan, math.inf)]
+    heads = [np.concatenate([[head], numbers[1:]]) for head in (0.0, -1.0, 1e6, 1e300, math.nan, math.inf)]
+    sizes = [
+        np.concatenate([numbers[:1], [size], numbers[2:]]) for size in (0.0, -8.0, 1e6, math.nan, math.inf)
+    ]
+    changed = [first.view(array.dtype) for first in (*heads, *sizes, numbers[:4], np.append(numbers, 0.0))]
     for broken in (
         *(b"", b"x", b"no model at all" * 20, b"PK\3\4" + bytes(100), bytes(len(data))),
         *(data[:5], data[:20], data[:100], data[:200], data[:-1], data[:-8]),
-        data.replace(b"'<f8'", b"'<q8'"),
+        data.replace(b"'<f8'", b"'<q8'").replace(b"'|u1'", b"'|q1'"),
         data.replace(b"'shape': (", b"'shape': ((("),
         data.replace(b"'shape': (", b"'shape': (9"),
         data.replace(b"{'descr'", b"\xff'descr'"),
         *(pickled.getvalue(), zipped.getvalue()),
         *map(npy, (array[:-1], array[:4], array[:0], np.append(array, 0.0), array.reshape(1, -1))),
         *map(npy, (array.astype(np.float32), array.astype(np.complex128), np.array(1.0), array[array < 0])),
-        *map(npy, [*heads, *sizes]),
+        *map(npy, changed),
     ):
         path.write_bytes(broken)
         with pytest.raises(IncompatibleModel):

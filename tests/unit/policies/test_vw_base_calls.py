@@ -297,7 +297,7 @@ def test_a_file_carries_its_version_bits_and_options(rng, tmp_path):
         workspace.learn(lesson(rng))
         workspace.save(tmp_path / "model.vw")
         workspace.close()
-        header = model_file.read_header(tmp_path / "model.vw")
+        header = model_file.read_header((tmp_path / "model.vw").read_bytes())
         assert (header.version, header.bits) == (vw_version(), 14)
         assert options.stored(header.options) == options.stored(arguments)
 

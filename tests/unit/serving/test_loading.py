@@ -2,12 +2,14 @@
 
 import asyncio
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from bandit.core.choose import View
 from bandit.learning.steps import finished
 from bandit.policies.model import ModelSpec, untrained_policy
+from bandit.serving import loading
 from bandit.serving.loading import NotLoaded, OneByOne
 
 
@@ -86,6 +88,37 @@ def test_other_calls_have_their_turn_between_any_two_loads_and_their_steps(held,
     turns = [turn for _, turn in held.loads]
     assert all(later > earlier for earlier, later in pairwise(turns))
     assert all(later > earlier for earlier, later in pairwise(held.steps))
+
+
+def test_after_a_load_the_loop_is_free_for_as_long_as_its_steps_held_it(held, views, monkeypatch):
+    now, paused, sleep = [0.0], [], asyncio.sleep
+    loading_steps = held.loading
+
+    def slow(view):
+        for _ in loading_steps(view):
+            now[0] += 2.0
+            yield
+        now[0] += 1.0
+
+    def others_had_their_turn(seconds):
+        now[0] += 100.0
+        paused.append(seconds)
+        return sleep(0)
+
+    held.loading = slow
+    monkeypatch.setattr(loading, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(
+        loading, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": others_had_their_turn})
+    )
+    held.failing = {views[1].experiment.id}
+
+    async def play():
+        policies = OneByOne(held)
+        await asyncio.gather(*(asked(policies, view) for view in views[:3]), return_exceptions=True)
+
+    asyncio.run(play())
+    # Three steps of 2 s and an end of 1 s each; one of the loads fails before its end.
+    assert [seconds for seconds in paused if seconds] == [7.0, 6.0, 7.0]
 
 
 def test_calls_for_the_same_policy_share_one_load(held, views):

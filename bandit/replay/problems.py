@@ -20,6 +20,11 @@ def nothing_to_judge(
     `trouble` holds the first bad line by reason; `metric` is the secondary metric that is judged, if any.
     """
     if not counts["joined"]:
+        if counts["too_recent"] and metric:
+            return (
+                f"The windows of {counts['too_recent']:,} decisions have not ended, and until then they may get "
+                f"a value of the metric {metric!r}: no fair mean can be told before."
+            )
         if counts["too_recent"]:
             return (
                 f"{counts['too_recent']:,} decisions have their reward, and {counts['still_open']:,} of the "

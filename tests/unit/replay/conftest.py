@@ -106,6 +106,7 @@ def live(tmp_path: Path) -> Callable[..., Path]:
         rollout: str = "{stage: full}",
         rounds: int = 300,
         default: str = "none",
+        windows_ended: bool = False,
         reward: Callable[[int, str], float | None] = lambda index, variant: float(
             (index * 7 + ord(variant[0])) % 3 == 0
         ),
@@ -121,8 +122,10 @@ def live(tmp_path: Path) -> Callable[..., Path]:
                 choice = bandit.choose({"age": 20.0 + index % 50, "hour": hour}, subject_id=f"s{index % 90}")
                 value = reward(index, choice.variant_id)
                 if value is not None:
-                    bandit.reward(choice.decision_id, 10.0 * value, metric="spend")
                     bandit.reward(choice.decision_id, value)
+                    bandit.reward(choice.decision_id, 10.0 * value, metric="spend")
+            if windows_ended:
+                bandit.advance(timedelta(days=1))
         return folder
 
     return run

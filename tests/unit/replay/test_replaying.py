@@ -52,8 +52,9 @@ def test_the_floor_of_the_experiment_is_mixed_in(live, judged):
 
 
 def test_secondary_metrics_are_judged_in_their_own_range(live, judged):
-    path = live("uniform", rounds=300)
+    path = live("uniform", rounds=300, windows_ended=True)
     by_reward = judged(path, "fixed:b")
+    # It came after the reward that closed the decision, and counts all the same.
     by_metric = judged(path, "fixed:b", metric="spend")
     assert by_metric.columns.reward_range == (0.0, 10.0)
     assert by_metric.logged.value == pytest.approx(10.0 * by_reward.logged.value)
@@ -61,6 +62,11 @@ def test_secondary_metrics_are_judged_in_their_own_range(live, judged):
         BadPolicy, match="metric 'visits' is not declared by the experiment; there: click, spend"
     ):
         judged(path, "uniform", metric="visits")
+
+
+def test_a_secondary_metric_is_not_judged_before_its_window_has_ended(live, judged):
+    with pytest.raises(BadLog, match="The windows of 300 decisions have not ended"):
+        judged(live("uniform", rounds=300), "fixed:b", metric="spend")
 
 
 def test_control_rows_teach_but_are_not_judged(live, judged):

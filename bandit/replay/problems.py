@@ -22,8 +22,8 @@ def nothing_to_judge(
     if not counts["joined"]:
         if counts["too_recent"] and metric:
             return (
-                f"The windows of {counts['too_recent']:,} decisions have not ended, and until then they may get "
-                f"a value of the metric {metric!r}: no fair mean can be told before."
+                f"The windows of {counts['too_recent']:,} decisions have not ended, and until then they may "
+                f"get a value of the metric {metric!r}: no fair mean can be told before."
             )
         if counts["too_recent"]:
             return (

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from bandit.replay import estimators
-from bandit.replay.arrays import ABOVE_ONE_MAX, by_cluster, cluster_codes
+from bandit.replay.arrays import ABOVE_ONE_MAX, Clusters, by_cluster, cluster_codes
 from bandit.replay.columns import BOOL, F64, Logged, Target
-from bandit.replay.quantiles import chi_square_tail, normal_quantile
+from bandit.replay.quantiles import chi_square_tail, normal_quantile, t_critical
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]
 
@@ -154,6 +154,7 @@ def _mean_weight(logged: Logged, probability: F64, usable: BOOL) -> Diagnostic:
         FALSE_ALARM,
         cluster=logged.cluster[usable],
         weight=logged.weight[usable],
+        reward_range=(1.0, 1.0),
     )
     below = found.value < 1.0
     limit = 1.0 - (found.high - found.value) if below else 1.0 + (found.value - found.low)
@@ -206,26 +207,37 @@ def _calibration(logged: Logged) -> Diagnostic:
 
 
 def _sample_ratio(logged: Logged) -> Diagnostic:
-    """z of the treatment arm's size, by subject, against the treatment share in force at each decision."""
-    name, limit = "sample_ratio", normal_quantile(1.0 - FALSE_ALARM / 2.0)
+    """z of the treatment arm's size, by subject, against the treatment share in force at each decision.
+
+    A score test: the variance is that which the shares give, not that of the arms as they came, which is
+    small where the treatment arm is. The limit is that of Student's t with the variance's degrees of freedom,
+    plus skewness (z^2 - 1) / 6 on the side that skewness makes heavy and minus it on the other (Cornish &
+    Fisher, "Moments and cumulants in the specification of distributions", 1938). Where both arms are at hand
+    and subjects came more than once, the variance is that of the subjects' own sums.
+    """
+    name, usual = "sample_ratio", normal_quantile(1.0 - FALSE_ALARM / 2.0)
     drawn = (logged.share > 0.0) & (logged.share < 1.0)
     share, treated = logged.share[drawn], logged.treatment[drawn]
     control = logged.counts.get("control_drawn")
     if not len(share) or (treated.all() and control is None):
-        return _unknown(name, limit, "The log tells of no random split into arms, so there is none to check.")
+        return _unknown(name, usual, "The log tells of no random split into arms, so there is none to check.")
     clusters = cluster_codes(logged.cluster[drawn], len(share))
     if treated.all():
-        # Each treated decision stands for (1 - rho) / rho of control; how many there are was counted.
-        stands_for = (1.0 - share) / share
-        difference = float(stands_for.sum()) - float(control or 0)
-        # A subject with m decisions adds m (1 - rho) / rho or -m, with variance m^2 (1 - rho) / rho. It is
-        # seen with probability rho, and stands for 1 / rho such subjects.
-        variance = float((by_cluster(np.sqrt(1.0 - share) / share, clusters) ** 2).sum())
+        arms = _arms_of_treated(share, clusters, control or 0)
+    elif clusters is None:
+        variances = share * (1.0 - share)
+        third = float(variances @ (1.0 - 2.0 * share))
+        arms = _Arms(float((treated - share).sum()), float(variances.sum()), third)
     else:
+        # A share that changed between a subject's decisions leaves these less alike than one draw would: by
+        # how much, its own sum tells.
         sums = by_cluster(treated - share, clusters)
-        difference = float(sums.sum())
-        variance = float(sums @ sums)
-    z = abs(difference) / math.sqrt(variance)
+        arms = _Arms(float(sums.sum()), float(sums @ sums), 0.0)
+    z = abs(arms.difference) / math.sqrt(arms.variance)
+    skewness = math.copysign(1.0, arms.difference) * arms.third / arms.variance**1.5
+    limit = t_critical(FALSE_ALARM, arms.dof)
+    # The expansion is of small skewness: with a handful of subjects it would go below 0.
+    limit = max(limit / 2.0, limit + skewness * (usual * usual - 1.0) / 6.0)
     if z <= limit:
         return Diagnostic(name, z, limit, "ok", "The arms are as large as the treatment share says.")
     advice = (
@@ -233,6 +245,45 @@ def _sample_ratio(logged: Logged) -> Diagnostic:
         "draw decides which decisions are here, so find out what is lost before believing any comparison."
     )
     return Diagnostic(name, z, limit, "fail", advice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    """By how many decisions the treatment arm is too large, and what chance allows: variance, third central
+    moment, and the degrees of freedom of the variance, infinite if it is known.
+    """
+
+    difference: float
+    variance: float
+    third: float
+    dof: float = math.inf
+
+
+def _arms_of_treated(share: F64, clusters: Clusters, control: int) -> _Arms:
+    """From the treated decisions' shares and a count of the control decisions.
+
+    Each treated decision stands for (1 - rho) / rho of control. A subject with m decisions so adds
+    m (1 - rho) / rho, or -m, with variance m^2 (1 - rho) / rho and third moment m^3 (1 - rho)
+    (1 - 2 rho) / rho^2. It is seen with probability rho, and stands for 1 / rho such subjects. Together they
+    stand for a number of decisions that the log tells exactly, so sums are brought to it (the ratio estimator
+    of Hajek): with one share the variance of decisions without subjects is then the binomial's, whatever the
+    arms came to.
+    """
+    stands_for = 1.0 / share
+    total = float(stands_for.sum())
+    scale = (len(share) + control) / total
+    each = by_cluster(np.sqrt(1.0 - share) / share, clusters) ** 2
+    thirds = by_cluster(np.cbrt((1.0 - share) * (1.0 - 2.0 * share)) / share, clusters) ** 3
+    found = float(each.sum())
+    # Of decisions without subjects only what the ratio leaves varies; how often subjects come does so freely.
+    varying = each - found / total * stands_for if clusters is None else each
+    noise = float(varying @ varying) / found**2
+    return _Arms(
+        difference=total - len(share) - control,
+        variance=found * scale,
+        third=float(thirds.sum()) * scale,
+        dof=2.0 / noise if noise > 0.0 else math.inf,
+    )
 
 
 def _support(logged: Logged, target: Target) -> Diagnostic:
@@ -306,7 +357,7 @@ def _defaulted(logged: Logged) -> Diagnostic:
 
 
 def _variation(logged: Logged) -> Diagnostic:
-    """Without two different rewards every interval but the declared range's is a single point."""
+    """Without two different rewards an interval tells of the declared range and the rows' number alone."""
     if not len(logged.reward):
         return _unknown("reward_variation", 0.0, "There is no row to judge.")
     spread = float(logged.reward.max() - logged.reward.min())

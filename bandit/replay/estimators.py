@@ -13,6 +13,9 @@ pi may choose had a propensity above 0 (support). None can tell by itself that t
   heavy rows (`intervals.asymptotic`), except for `cressie_read`.
 - `cluster`: labels, one a row: rows of one subject are not independent. None: each row by itself.
 - `weight`: 1 / (1 - pdrop), how many decisions a row stands for; multiplies importance weights and counts.
+- `reward_range`: (low, high) as declared. `cressie_read` is built on it. The others need it only where all
+  rewards are the same, to bound what a larger log would have shown (`intervals.unvaried`); without it their
+  intervals are then infinite. Two equal ends say that the reward is known, and not drawn.
 - All raise ValueError that says what is wrong with which array.
 """
 
@@ -33,8 +36,9 @@ class Estimate:
     """A policy's value with its interval.
 
     `value` is nan, and the interval infinite, where the log holds no row that the policy could have made;
-    an interval is infinite also where a single row or cluster is all there is. `ess` is Kish's effective
-    sample size, (sum w)^2 / sum w^2 of the weights that were used; `max_weight` the largest of them.
+    an interval is infinite also where a single row or cluster is all there is, and where all rewards are the
+    same and no range of theirs was given. `ess` is Kish's effective sample size, (sum w)^2 / sum w^2 of the
+    weights that were used; `max_weight` the largest of them.
     """
 
     value: float
@@ -53,6 +57,7 @@ def ips(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """Inverse propensity score: V = mean of w_i r_i.
 
@@ -60,7 +65,7 @@ def ips(
     and with the level of rewards. Horvitz & Thompson (1952); Precup, Sutton & Singh (2000).
     """
     r, w = _reward_and_weights(reward, propensity, target)
-    return _corrected_mean(None, w, r, alpha, cluster, weight)
+    return _corrected_mean(None, w, r, r, alpha, cluster, weight, reward_range)
 
 
 def snips(
@@ -71,6 +76,7 @@ def snips(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """Self-normalised inverse propensity score: V = sum w_i r_i / sum w_i.
 
@@ -88,7 +94,8 @@ def snips(
     value = float(w @ r) / total
     reach = intervals.heaviest(w, clusters)
     imagined = (reach * (float(r.max()) - value), reach * (float(r.min()) - value))
-    low, high = intervals.asymptotic(value, w * (r - value), total, alpha, clusters, imagined)
+    found = intervals.asymptotic(value, w * (r - value), total, alpha, clusters, imagined)
+    low, high = intervals.unvaried(found, r, w, total, alpha, clusters, _declared(r, reward_range))
     return Estimate(value, low, high, rows, *_spread(w))
 
 
@@ -119,6 +126,7 @@ def dr(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """Doubly robust: V = mean of sum_a pi(a | x_i) q(x_i, a) + w_i (r_i - q(x_i, a_i)).
 
@@ -127,7 +135,7 @@ def dr(
     better the model is. Dudik, Langford & Li (2011); Dudik et al., "Doubly Robust Policy Evaluation" (2014).
     """
     r, p, pi_a, q_a, value = _columns(reward, propensity, action, reward_hat, target_distribution)
-    return dr_terms(r, p, pi_a, q_a, value, alpha, cluster=cluster, weight=weight)
+    return dr_terms(r, p, pi_a, q_a, value, alpha, cluster=cluster, weight=weight, reward_range=reward_range)
 
 
 def switch_dr(
@@ -141,6 +149,7 @@ def switch_dr(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """Switch-DR: V = mean of sum_a pi(a | x_i) q(x_i, a) + w_i 1[w_i <= tau] (r_i - q(x_i, a_i)).
 
@@ -148,7 +157,9 @@ def switch_dr(
     for the model's bias there, which the interval does not hold. Wang, Agarwal & Dudik (2017).
     """
     r, p, pi_a, q_a, value = _columns(reward, propensity, action, reward_hat, target_distribution)
-    return switch_dr_terms(r, p, pi_a, q_a, value, tau, alpha, cluster=cluster, weight=weight)
+    return switch_dr_terms(
+        r, p, pi_a, q_a, value, tau, alpha, cluster=cluster, weight=weight, reward_range=reward_range
+    )
 
 
 def dros(
@@ -162,6 +173,7 @@ def dros(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """DR with optimistic shrinkage: as `dr`, with lam w_i / (w_i^2 + lam) in place of w_i.
 
@@ -169,7 +181,9 @@ def dros(
     does not hold. Su et al., "Doubly robust off-policy evaluation with shrinkage" (2020).
     """
     r, p, pi_a, q_a, value = _columns(reward, propensity, action, reward_hat, target_distribution)
-    return dros_terms(r, p, pi_a, q_a, value, lam, alpha, cluster=cluster, weight=weight)
+    return dros_terms(
+        r, p, pi_a, q_a, value, lam, alpha, cluster=cluster, weight=weight, reward_range=reward_range
+    )
 
 
 def cressie_read(
@@ -242,13 +256,14 @@ def dr_terms(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """`dr` without (n, k) arrays: mean of value_hat_i + w_i (r_i - reward_hat_i).
 
     `target`, `reward_hat`: (n,), pi and q of the served variant; `value_hat`: (n,), as in `dm_terms`.
     """
-    w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
-    return _corrected_mean(value, w, residual, alpha, cluster, weight)
+    r, w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
+    return _corrected_mean(value, w, residual, r, alpha, cluster, weight, reward_range)
 
 
 def switch_dr_terms(
@@ -262,12 +277,15 @@ def switch_dr_terms(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """`switch_dr` without (n, k) arrays; columns as in `dr_terms`."""
     if not tau >= 0.0:
         raise ValueError(f"tau is {tau}: give the largest weight to keep, 0 or more")
-    w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
-    return _corrected_mean(value, np.where(w <= tau, w, 0.0), residual, alpha, cluster, weight)
+    r, w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
+    return _corrected_mean(
+        value, np.where(w <= tau, w, 0.0), residual, r, alpha, cluster, weight, reward_range
+    )
 
 
 def dros_terms(
@@ -281,25 +299,28 @@ def dros_terms(
     *,
     cluster: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    reward_range: tuple[float, float] | None = None,
 ) -> Estimate:
     """`dros` without (n, k) arrays; columns as in `dr_terms`."""
     if not lam >= 0.0:
         raise ValueError(f"lam is {lam}: give 0 (the direct method) to infinity (DR)")
-    w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
+    r, w, residual, value = _terms(reward, propensity, target, reward_hat, value_hat)
     if lam == 0.0:
         w = np.zeros(len(w))  # lam w / (w^2 + lam) is 0 / 0 where w is 0
     elif not math.isinf(lam):
         w = lam * w / (w * w + lam)
-    return _corrected_mean(value, w, residual, alpha, cluster, weight)
+    return _corrected_mean(value, w, residual, r, alpha, cluster, weight, reward_range)
 
 
 def _corrected_mean(
     value_hat: F64 | None,
     w: F64,
     residual: F64,
+    reward: F64,
     alpha: float,
     cluster: ArrayLike | None,
     weight: ArrayLike | None,
+    reward_range: tuple[float, float] | None,
 ) -> Estimate:
     """The mean of value_hat + w residual; no value_hat means 0 everywhere."""
     rows = len(w)
@@ -320,6 +341,10 @@ def _corrected_mean(
     reach = intervals.heaviest(used, clusters)
     imagined = [reach * float(end) + size * (usual - value) for end in (residual.max(), residual.min())]
     low, high = intervals.asymptotic(value, terms, total, alpha, clusters, imagined)
+    declared = _declared(reward, reward_range)
+    if value_hat is None or used.any():
+        # Without weights a modelled value is the direct method's, which no reward enters.
+        low, high = intervals.unvaried((low, high), reward, used, total, alpha, clusters, declared)
     return Estimate(value, low, high, rows, *_spread(used))
 
 
@@ -331,11 +356,11 @@ def _reward_and_weights(reward: ArrayLike, propensity: ArrayLike, target: ArrayL
 
 def _terms(
     reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, reward_hat: ArrayLike, value_hat: ArrayLike
-) -> tuple[F64, F64, F64]:
-    """Weights, residuals, and value_hat."""
+) -> tuple[F64, F64, F64, F64]:
+    """Rewards, weights, residuals, and value_hat."""
     r, w = _reward_and_weights(reward, propensity, target)
     residual = r - arrays.column("reward_hat", reward_hat, len(r))
-    return w, residual, arrays.column("value_hat", value_hat, len(r))
+    return r, w, residual, arrays.column("value_hat", value_hat, len(r))
 
 
 def _columns(
@@ -364,6 +389,13 @@ def _options(
     rows: int, cluster: ArrayLike | None, weight: ArrayLike | None, alpha: float
 ) -> tuple[arrays.Clusters, F64 | None, float]:
     return arrays.cluster_codes(cluster, rows), arrays.multiplicities(weight, rows), arrays.level(alpha)
+
+
+def _declared(r: F64, reward_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The declared range, checked; of a single point only if every reward is there."""
+    if reward_range is None or (reward_range[0] == reward_range[1] and (r == reward_range[0]).all()):
+        return reward_range
+    return arrays.in_range(r, reward_range)
 
 
 def _weight_range(given: tuple[float, float] | None, least: float, most: float) -> tuple[float, float]:

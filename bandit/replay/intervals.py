@@ -2,6 +2,7 @@
 and one that is valid at every look.
 
 - `asymptotic`: for a mean or a ratio of means, from its linearised terms
+- `unvaried`: what a declared range adds to it where all rewards are the same, and terms tell of no error
 - `cressie_read`: empirical likelihood with the declared reward range, never wider than it
 - `anytime`, `ConfidenceSequence`: may be looked at as often as one likes
 
@@ -20,7 +21,7 @@ from bandit.replay.confidence_sequence import ConfidenceSequence, anytime
 from bandit.replay.empirical_likelihood import interval as cressie_read
 from bandit.replay.quantiles import normal_quantile, t_critical
 
-__all__ = ["ConfidenceSequence", "anytime", "asymptotic", "cressie_read", "heaviest"]
+__all__ = ["ConfidenceSequence", "anytime", "asymptotic", "cressie_read", "heaviest", "unvaried"]
 
 IMAGINED_SHARE: Final = 0.5
 """How much of a row each of the two imagined ones is; together they are one more row."""
@@ -54,11 +55,14 @@ def asymptotic(
     estimate; and tails that are heavy to both sides, which make a studentised mean no less certain, do not
     widen it. `imagined` are terms of rows that might have come (see `heaviest`): each enters s_2 and s_3 as
     half a row. That is the pseudo-observation of Agresti & Coull (1998), and of the adjusted empirical
-    likelihood of Chen, Variyath & Abraham (2008), for terms that have weights. With rare 0/1 rewards the ends
-    come close to the exact ones for a Poisson count; with many even rows nothing is left of all three
-    corrections, and the interval is the normal one. How often it holds: `scripts/bench/coverage.py`.
+    likelihood of Chen, Variyath & Abraham (2008), for terms that have weights. With rare 0/1 rewards the
+    ends come close to the exact ones for a Poisson count, if the log holds at least one; with many even rows
+    nothing is left of all three corrections, and the interval is the normal one. How often it holds:
+    `scripts/bench/coverage.py`.
 
-    With a single unit nothing is known of its error: (-inf, inf).
+    With a single unit nothing is known of its error: (-inf, inf). Where neither terms nor `imagined` differ
+    from 0 the interval is the point `value`: whether that is knowledge or a log that has not shown yet how
+    rewards vary, terms do not say, so estimators of rewards go on to `unvaried`.
     """
     sums = by_cluster(terms, clusters)
     count = len(sums)
@@ -77,6 +81,49 @@ def asymptotic(
     z = normal_quantile(1.0 - alpha / 2.0)
     middle = value + error * skewness * (2.0 * z * z + 1.0) / 6.0
     return min(value, middle - t * error), max(value, middle + t * error)
+
+
+def unvaried(
+    interval: tuple[float, float],
+    reward: F64,
+    weights: F64,
+    scale: float,
+    alpha: float,
+    clusters: Clusters,
+    reward_range: tuple[float, float] | None,
+) -> tuple[float, float]:
+    """`interval` itself where rewards vary; where all are the same, widened by what may have gone unseen.
+
+    All rewards are c, in units (rows or clusters) of weights W_g > 0. Had unit g another reward with
+    probability q_g, the log would look like this with probability prod(1 - q_g). That is at least alpha / 2
+    only if
+
+        sum W_g q_g / sum W_g <= 1 - (alpha / 2)^(1 / m),     m = sum W_g / max W_g
+
+    by the inequality of the weighted means, with equality for even weights. For those it is the exact bound
+    of Clopper & Pearson, "The use of confidence or fiducial limits" (1934), for 0 of m: near 3.7 / m at 95 %,
+    as Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?" (1983), have 3 / m for the one
+    end alone. What was not seen is at worst at an end of `reward_range`: so the low end moves down by the
+    bound times (c - low) sum W_g / scale, the high end up by the bound times (high - c) sum W_g / scale.
+
+    Without any weight the log says nothing, and the interval takes in the range. A range of one point says
+    that rewards are known, and adds nothing; None, that they may be anything: (-inf, inf).
+    """
+    least, most = float(reward.min()), float(reward.max())
+    if least < most and weights.any():
+        return interval
+    if reward_range is None:
+        return -math.inf, math.inf
+    low, high = reward_range
+    if low == high:
+        return interval
+    units = by_cluster(weights, clusters)
+    total = float(units.sum())
+    if not total > 0.0:
+        return min(interval[0], low), max(interval[1], high)
+    alike = (alpha / 2.0) ** (float(units.max()) / total)
+    share = (1.0 - alike) * total / scale
+    return interval[0] - share * (least - low), interval[1] + share * (high - most)
 
 
 def heaviest(weights: F64, clusters: Clusters) -> float:

@@ -99,12 +99,21 @@ def judge(
 def on_policy(logged: Logged, alpha: float) -> Estimate:
     """The mean reward of the rows as they were served, with its clustered interval; needs no propensity.
 
-    Not a number where there are no rows.
+    Where all rewards are the same the interval is what the declared range leaves open. Not a number where
+    there are no rows.
     """
     if not len(logged.reward):
         return Estimate(math.nan, math.nan, math.nan, 0, 0.0, 0.0)
     ones = np.ones_like(logged.reward)
-    return estimators.ips(logged.reward, ones, ones, alpha, cluster=clusters(logged), weight=logged.weight)
+    return estimators.ips(
+        logged.reward,
+        ones,
+        ones,
+        alpha,
+        cluster=clusters(logged),
+        weight=logged.weight,
+        reward_range=logged.reward_range,
+    )
 
 
 def rows(logged: Logged, mask: BOOL) -> Logged:
@@ -154,11 +163,16 @@ def _missing(estimator: str, count: int) -> str:
 def _estimates(logged: Logged, target: Target, alpha: float) -> dict[str, Estimate]:
     cluster, weight = clusters(logged), logged.weight
     reward, propensity, probability = logged.reward, logged.propensity, target.probability
+    declared = logged.reward_range
     found = {
-        "snips": estimators.snips(reward, propensity, probability, alpha, cluster=cluster, weight=weight),
-        "ips": estimators.ips(reward, propensity, probability, alpha, cluster=cluster, weight=weight),
+        "snips": estimators.snips(
+            reward, propensity, probability, alpha, cluster=cluster, weight=weight, reward_range=declared
+        ),
+        "ips": estimators.ips(
+            reward, propensity, probability, alpha, cluster=cluster, weight=weight, reward_range=declared
+        ),
         "cressie_read": estimators.cressie_read(
-            reward, propensity, probability, logged.reward_range, alpha, cluster=cluster, weight=weight
+            reward, propensity, probability, declared, alpha, cluster=cluster, weight=weight
         ),
     }
     low, high = _anytime(logged, probability, alpha, cluster)
@@ -167,11 +181,15 @@ def _estimates(logged: Logged, target: Target, alpha: float) -> dict[str, Estima
     if hat is not None and expected is not None:
         terms = (reward, propensity, probability, hat, expected)
         found["dm"] = estimators.dm_terms(expected, alpha, cluster=cluster, weight=weight)
-        found["dr"] = estimators.dr_terms(*terms, alpha, cluster=cluster, weight=weight)
-        found["switch_dr"] = estimators.switch_dr_terms(
-            *terms, SWITCH_TAU, alpha, cluster=cluster, weight=weight
+        found["dr"] = estimators.dr_terms(
+            *terms, alpha, cluster=cluster, weight=weight, reward_range=declared
         )
-        found["dros"] = estimators.dros_terms(*terms, DROS_LAMBDA, alpha, cluster=cluster, weight=weight)
+        found["switch_dr"] = estimators.switch_dr_terms(
+            *terms, SWITCH_TAU, alpha, cluster=cluster, weight=weight, reward_range=declared
+        )
+        found["dros"] = estimators.dros_terms(
+            *terms, DROS_LAMBDA, alpha, cluster=cluster, weight=weight, reward_range=declared
+        )
     return found
 
 

@@ -110,6 +110,7 @@ def _estimator(
             alpha,
             cluster=cluster_of(rows),
             weight=weight[:rows],
+            reward_range=logged.reward_range,
         )
     chosen = estimators.ips if name == "ips" else estimators.snips
     return lambda rows: chosen(
@@ -119,6 +120,7 @@ def _estimator(
         alpha,
         cluster=cluster_of(rows),
         weight=weight[:rows],
+        reward_range=logged.reward_range,
     )
 
 

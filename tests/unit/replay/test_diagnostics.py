@@ -1,6 +1,7 @@
 """Each check of a log: what it passes, what it fails, and when it can't tell."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from bandit.replay.columns import Logged, Target
 from bandit.replay.diagnostics import diagnose
+from bandit.replay.judging import rows, target_rows
 
 NAMES = (
     "effective_sample_size",
@@ -212,6 +214,45 @@ def test_the_ratio_of_treatment_rows_is_right_under_a_changing_share_and_repeat_
         opinion = Target("other", target.probability[:n], target.unsupported[:n])
         found.append(check(replace(some, reward=log.reward[:n]), opinion, "sample_ratio").value)
     assert 0.8 < np.sqrt(np.mean(np.square(found))) < 1.25
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(("treated", "verdict"), [(23, "fail"), (26, "ok"), (77, "ok"), (81, "fail")])
+def test_a_small_arm_is_held_against_the_binomial_distribution(treated, verdict, counted):
+    """1,000 decisions at a share of .05: fewer than 25, or more than 79, come once in 20,000."""
+    log, target = sound(1_000, counts=COUNTS | {"control_drawn": 1_000 - treated})
+    log = replace(log, share=np.full(1_000, 0.05), treatment=np.arange(1_000) < treated)
+    if counted:
+        kept = log.treatment
+        log, target = replace(rows(log, kept), counts=log.counts), target_rows(target, kept)
+    found = check(log, target, "sample_ratio")
+    assert found.value == pytest.approx(abs(treated - 50) / math.sqrt(1_000 * 0.05 * 0.95))
+    assert found.verdict == verdict
+
+
+def test_small_logs_with_repeat_visits_and_a_ramp_are_seldom_found_at_fault():
+    """1,500 sound logs, seed 5, of 300 decisions, 4 a subject, at a share of .5. Were the normal's limit held
+    against the variance of those treated, 6 would fail."""
+    rng = np.random.default_rng(5)
+    log, target = sound(300)
+    failures = 0
+    for _ in range(1_500):
+        subject = np.repeat(np.arange(300), rng.geometric(0.25, 300))[:300]
+        treated = (rng.random(300) < 0.5)[subject]
+        n = int(treated.sum())
+        some = replace(
+            log,
+            reward=log.reward[:n],
+            propensity=log.propensity[:n],
+            weight=log.weight[:n],
+            treatment=np.ones(n, bool),
+            share=np.full(n, 0.5),
+            cluster=subject[treated],
+            counts={"control_drawn": 300 - n},
+        )
+        opinion = Target("other", target.probability[:n], target.unsupported[:n])
+        failures += check(some, opinion, "sample_ratio").verdict == "fail"
+    assert failures <= 1
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

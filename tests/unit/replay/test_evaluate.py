@@ -252,6 +252,20 @@ def test_a_better_estimate_is_reproducible(line, log_of, judged):
     assert first.judgements[0].estimates == second.judgements[0].estimates
 
 
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_equal_rewards_leave_open_what_400_rows_can_not_rule_out(reward, line, log_of, judged):
+    lines = [line(n, n % 2, reward, (0.5, 0.5), {"U": {"hour": "am"}}) for n in range(400)]
+    found = judged(log_of(lines), "uniform", segment="U.hour")
+    unseen = 1.0 - 0.025 ** (1 / 400)
+    ends = pytest.approx((reward - unseen * reward, reward + unseen * (1.0 - reward)))
+    assert (found.logged.low, found.logged.high) == ends
+    assert [(one.low, one.high) for one in found.segment_logged.values()] == [ends]
+    judgement = found.judgements[0]
+    assert judgement.headline is None
+    for name in ("snips", "ips"):
+        assert (judgement.estimates[name].low, judgement.estimates[name].high) == ends
+
+
 def test_a_log_that_always_served_the_same_judges_that_alone(line, log_of, judged):
     lines = [line(n, 1, float(n % 3 == 0), (0.0, 1.0, 0.0)) for n in range(300)]
     same, other, even = judged(log_of(lines), "fixed:v1", "fixed:v0", "uniform").judgements

@@ -105,11 +105,88 @@ def test_rare_rewards_have_nearly_the_exact_interval_of_a_count(events):
 
 
 def test_the_snips_interval_does_not_hold_the_denominator_fixed():
-    """Rewards that are all alike leave the ratio no error, however weights vary."""
+    """Rewards that are known, and all alike, leave the ratio no error, however weights vary."""
     rng = np.random.default_rng(SEED)
     p = rng.uniform(0.1, 1.0, 500)
-    found = estimators.snips(np.ones(500), p, np.full(500, 0.1))
+    found = estimators.snips(np.ones(500), p, np.full(500, 0.1), reward_range=(1.0, 1.0))
     assert found.high - found.low == pytest.approx(0.0, abs=1e-12)
+
+
+# --- Rewards that are all the same ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ips", "snips"])
+@pytest.mark.parametrize("reward", [0.0, 0.25, 1.0])
+def test_rewards_that_are_all_the_same_have_the_exact_interval_of_none_other(name, reward):
+    ones = np.ones(400)
+    found = getattr(estimators, name)(ones * reward, ones, ones, reward_range=(0.0, 1.0))
+    unseen = stats.beta.isf(0.025, 1, 400)
+    assert (found.low, found.high) == pytest.approx(
+        (reward - unseen * reward, reward + unseen * (1.0 - reward)), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", ["ips", "snips"])
+def test_without_a_range_nothing_is_known_where_all_rewards_are_the_same(name):
+    ones = np.ones(400)
+    found = getattr(estimators, name)(0.0 * ones, ones, ones)
+    assert (found.value, found.low, found.high) == (0.0, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("rate", "rows"), [(0.001, 1_000), (0.002, 500), (0.003, 1_000), (0.99, 200)])
+def test_intervals_cover_where_many_logs_have_one_reward_alone(rate, rows):
+    """1,000 logs a cell, of which 5 to 37 % have rewards that are all the same."""
+    rng = np.random.default_rng(SEED)
+    ones, hits = np.ones(rows), 0
+    for _ in range(1_000):
+        reward = (rng.random(rows) < rate).astype(float)
+        found = estimators.ips(reward, ones, ones, reward_range=(0.0, 1.0))
+        hits += found.low <= rate <= found.high
+    assert hits >= 950
+
+
+def test_unseen_rewards_weigh_as_much_as_the_heaviest_unit():
+    """10 subjects of 40 rows are 10 observations; and of weights 1 and 9, those of 9 are all that counts."""
+    ones, subject = np.ones(400), np.arange(400) % 10
+    found = estimators.ips(0.0 * ones, ones, ones, cluster=subject, reward_range=(0.0, 1.0))
+    assert found.high == pytest.approx(stats.beta.isf(0.025, 1, 10))
+    p = np.where(np.arange(400) % 10 == 0, 0.1, 0.9)
+    uneven = estimators.snips(0.0 * ones, p, 0.9 * ones, reward_range=(0.0, 1.0))
+    assert uneven.high == pytest.approx(1.0 - 0.025 ** (1.0 / 80.0))
+
+
+def test_weights_that_vary_stay_in_the_interval_of_rewards_that_do_not():
+    """IPS of rewards of 0.5: what weights leave open, and what rewards do, on top of each other."""
+    rng = np.random.default_rng(SEED)
+    columns = np.full(500, 0.5), rng.uniform(0.1, 1.0, 500), np.full(500, 0.1)
+    known = estimators.ips(*columns, reward_range=(0.5, 0.5))
+    found = estimators.ips(*columns, reward_range=(0.0, 1.0))
+    assert found.low < known.low < known.high < found.high
+
+
+def test_weights_of_zero_leave_the_whole_range():
+    never = [0.0, 1.0], [0.5, 0.5], [0.0, 0.0]
+    found = estimators.ips(*never, reward_range=(0.0, 2.0))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 2.0)
+
+
+def test_a_model_that_hits_every_reward_leaves_open_what_rewards_may_be():
+    zeros, ones = np.zeros(400), np.ones(400)
+    terms = zeros, ones, ones, zeros, zeros
+    for found in (
+        estimators.dr_terms(*terms, reward_range=(0.0, 1.0)),
+        estimators.switch_dr_terms(*terms, 10.0, reward_range=(0.0, 1.0)),
+        estimators.dros_terms(*terms, math.inf, reward_range=(0.0, 1.0)),
+    ):
+        assert found.high == pytest.approx(stats.beta.isf(0.025, 1, 400))
+    assert estimators.dr_terms(*terms).high == math.inf
+
+
+def test_a_range_that_rewards_leave_is_refused():
+    with pytest.raises(ValueError, match="outside the declared range"):
+        estimators.snips([0.0, 2.0], [0.5, 0.5], [0.5, 0.5], reward_range=(0.0, 1.0))
+    with pytest.raises(ValueError, match="the smaller first"):
+        estimators.snips([0.0, 1.0], [0.5, 0.5], [0.5, 0.5], reward_range=(1.0, 1.0))
 
 
 # --- Cressie-Read ---------------------------------------------------------------------------------------

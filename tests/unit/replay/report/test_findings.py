@@ -1,5 +1,6 @@
 """The page: what stands on it, in which order, and that nothing from a log can become markup."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -246,6 +247,36 @@ def test_the_last_look_of_a_running_estimate_is_the_estimate(played):
         assert one.running.estimates[-1] == one.judgement.estimates["snips"]
         assert len(one.running.rows) == len(one.running.at_us) == 24
         assert list(one.running.at_us) == sorted(one.running.at_us)
+
+
+def test_a_variant_that_never_earned_anything_has_an_interval_that_says_how_often_it_was_served(tmp_path):
+    """Half of 1,000 decisions served b, which earned nothing; a earned in one of five."""
+    lines = []
+    for n in range(1_000):
+        served, other = (1, 2) if n % 2 else (2, 1)
+        body = {
+            "_label_cost": -float(n % 10 == 0),
+            "_label_probability": 0.5,
+            "_label_Action": served,
+            "_labelIndex": served - 1,
+            "o": [{"v": float(n % 10 == 0), "EventId": f"e{n}"}],
+            "Timestamp": f"2026-01-01T00:{n // 60:02d}:{n % 60:02d}Z",
+            "Version": "1",
+            "EventId": f"e{n}",
+            "a": [served, other],
+            "c": {"_multi": [{"id": "b"}, {"id": "a"}]},
+            "p": [0.5, 0.5],
+            "VWState": {"m": "m"},
+        }
+        lines.append(json.dumps(body))
+    path = tmp_path / "log.dsjson"
+    path.write_text("".join(f"{one}\n" for one in lines))
+    with open_source(path) as source:
+        (name,) = source.experiments()
+        found = collect(source, "log", name, ["uniform"], Options(), lambda *told: None)
+    means = {row.variant_id: row.mean for row in found.served}
+    assert (means["b"].low, means["b"].high) == pytest.approx((0.0, 1.0 - 0.025 ** (1 / 500)))
+    assert means["a"].low < 0.2 < means["a"].high
 
 
 def test_the_same_log_and_options_give_the_same_bytes(played):

@@ -40,7 +40,8 @@ def configure(level: str, *, process: str, stream: TextIO | None = None) -> None
     out = stream if stream is not None else sys.stderr
     renderer: Any
     if out.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
+        # Not the one with local variables: they may be contexts and subjects.
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         traces: list[Any] = []
     else:
         # JSON escapes control characters, so no text from outside can break a line.
@@ -55,7 +56,8 @@ def configure(level: str, *, process: str, stream: TextIO | None = None) -> None
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        # Its type wants a whole file; a logger uses no more than this.
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(out))),
+        # A line and its end in one write, since other processes write to the same file.
+        # The type wants a whole file; a logger uses no more than this.
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=False,
     )

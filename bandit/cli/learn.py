@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bandit.cli.folder import problem_of
 from bandit.cli.log_import import Format, definition_of
 from bandit.settings import Settings, Transport
 
@@ -108,7 +109,7 @@ def command(
     for name, value in given.items():
         if value:
             raise typer.BadParameter(_WITH_FROM, param_hint=name)
-    from bandit.eventlog.log import LogUnwritable, SchemaTooNew
+    from bandit.eventlog.log import CorruptRecord, LogUnwritable, SchemaTooNew
     from bandit.process import FolderBusy
     from bandit.serving import learner
 
@@ -125,12 +126,17 @@ def command(
         snapshots_kept=snapshots_kept,
         log_level=log_level,
     )
-    code = 0
-    try:
-        learner.run(settings, lambda name, ok, detail: None)
-    except (FolderBusy, LogUnwritable, SchemaTooNew, OSError) as error:
-        typer.echo(f"banditd learn: {error}", err=True)
-        code = 1
+    problem = problem_of(settings.data_dir)
+    if not settings.data_dir.exists():
+        problem = f"there is no folder {settings.data_dir}; is it a --data-dir of banditd serve?"
+    if not problem:
+        try:
+            learner.run(settings, lambda name, ok, detail: None)
+        except (CorruptRecord, FolderBusy, LogUnwritable, SchemaTooNew, OSError) as error:
+            problem = str(error)
+    if problem:
+        typer.echo(f"banditd learn: {problem}", err=True)
+    code = 1 if problem else 0
     if as_json:
         typer.echo(json.dumps({"exit": code}))
     raise typer.Exit(code)

@@ -68,6 +68,9 @@ def command(
         raise typer.BadParameter("parquet is a folder: name one", param_hint="--output")
     if output is not None and output.is_dir() and to_format is not Format.PARQUET:
         raise typer.BadParameter(f"{output} is a folder; name a file", param_hint="--output")
+    if output is not None and not output.absolute().parent.is_dir():
+        typer.echo(f"banditd log export: {output.absolute().parent} is not a folder; make it first", err=True)
+        raise typer.Exit(1)
     # Lines on the terminal are progress enough.
     seen = output is None and sys.stdout.isatty()
     with opened(data_dir, "export") as log, bars(drawn=not seen) as progress:

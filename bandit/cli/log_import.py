@@ -74,6 +74,7 @@ def command(
     from bandit.eventlog.formats.lines import StoppedAtBadLine
     from bandit.eventlog.importing import BadImport, Options, guess, import_log
     from bandit.eventlog.log import LogUnwritable
+    from bandit.secret import key_for_imported
 
     if experiments is not None and reward_range:
         raise typer.BadParameter("the experiment file says it already", param_hint="--reward-range")
@@ -93,6 +94,7 @@ def command(
         )
         with bars() as progress:
             imported = import_log(path, data_dir, found_format, options, progress)
+        new_key = key_for_imported(data_dir)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("orjson", "pyarrow"):
             raise
@@ -108,6 +110,12 @@ def command(
         print(json.dumps(_result(imported)))
     else:
         _show(imported, data_dir)
+    if new_key:
+        typer.echo(
+            f"{data_dir} has a subject key of its own now. To serve the same people in the same arms, copy "
+            "subject.key of the folder that the log came from over it before you start a server.",
+            err=True,
+        )
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bandit.cli.folder import problem_of
 from bandit.settings import Settings, Transport
 
 LOCK_WAIT_SECONDS: Final = 1.0
@@ -28,7 +29,11 @@ def command(
     ],
     listen: Annotated[
         str,
-        typer.Option("--listen", envvar="BANDITD_LISTEN", help="HOST:PORT (0: a free one) or unix:/path."),
+        typer.Option(
+            "--listen",
+            envvar="BANDITD_LISTEN",
+            help="HOST:PORT (0: a free one) or unix:/path, which takes one worker.",
+        ),
     ] = "127.0.0.1:50051",
     transport: Annotated[
         Transport,
@@ -39,7 +44,14 @@ def command(
         ),
     ] = Transport.GRPCIO,
     workers: Annotated[
-        int, typer.Option("--workers", envvar="BANDITD_WORKERS", min=1, max=64, help="Serving processes.")
+        int,
+        typer.Option(
+            "--workers",
+            envvar="BANDITD_WORKERS",
+            min=1,
+            max=64,
+            help="Serving processes; a Unix socket takes one.",
+        ),
     ] = 1,
     drain_seconds: Annotated[
         float,
@@ -91,7 +103,13 @@ def command(
         bool, typer.Option("--json", help="On exit, print one JSON object: the address and the exit code.")
     ] = False,
 ) -> None:
-    """Serves BanditService until SIGTERM or Ctrl-C; supervises its workers and its learner."""
+    """Serves BanditService until SIGTERM, SIGHUP or Ctrl-C; supervises its workers and its learner."""
+    # Until there are children, there is nothing to drain.
+    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _leave)
+    # gRPC's own lines are no JSON, and what matters of them is raised, too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # One BLAS thread: nothing here needs more, and a process with threads can't be forked safely.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bandit.logs import LEVELS, configure
@@ -123,48 +141,70 @@ def _serve(settings: Settings) -> tuple[str, int]:
     """Puts everything in place that a server needs, then supervises it."""
     from bandit.process import FolderBusy, FolderLock
     from bandit.serving import address, metrics
+
+    _check(settings)
+    problem = problem_of(settings.data_dir)
+    if problem:
+        _fail(problem)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FolderLock(settings.data_dir / "server.lock", "A server", wait_s=LOCK_WAIT_SECONDS)
+    except FolderBusy as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(
+            f"the data folder {settings.data_dir} can't be used: {error.strerror}; make it writable, or "
+            "choose another --data-dir"
+        )
+    if settings.metrics_listen:
+        # Before prometheus_client is imported anywhere.
+        metrics.prepare(settings.data_dir)
+
+    from bandit.eventlog.log import CorruptRecord, LogUnwritable, SchemaTooNew
+    from bandit.secret import BadKey, ensure_key
+    from bandit.serving.definitions import apply_file
+    from bandit.serving.supervisor import Supervisor
+
+    try:
+        # First: a start that is refused for them leaves no definitions behind.
+        reserved = address.Reserved(settings.listen)
+        page = None
+        if settings.metrics_listen:
+            page = address.listening(settings.metrics_listen, "--metrics-listen")
+        ensure_key(settings.data_dir)
+        outcome = apply_file(settings.experiments, settings.data_dir, create=True)
+        for problem in outcome.problems:
+            print(problem, file=sys.stderr)
+        if outcome.problems:
+            _fail(f"{settings.experiments} is not in order; mend it and check it with: banditd check")
+    except (address.BadAddress, BadKey, CorruptRecord, LogUnwritable, SchemaTooNew, OSError) as error:
+        _fail(str(error))
+    return reserved.address, Supervisor(settings, lock, reserved, page, outcome.signature).run()
+
+
+def _check(settings: Settings) -> None:
+    """Refuses, before anything is made, what can't be right on any machine."""
+    from bandit.serving import address
     from bandit.serving.transport import Unfit, check
 
+    flag = "--listen"
+    try:
+        address.check(settings.listen)
+        if settings.metrics_listen:
+            flag = "--metrics-listen"
+            address.host_port(settings.metrics_listen)
+    except address.Malformed as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from None
+    if settings.workers > 1 and address.is_unix(settings.listen):
+        raise typer.BadParameter(
+            "a Unix socket has one listener; leave it out, or listen on HOST:PORT", param_hint="--workers"
+        )
     try:
         check(settings.transport, settings.listen)
     except Unfit as error:
         raise typer.BadParameter(str(error), param_hint="--transport") from None
     except address.BadAddress as error:
         _fail(str(error))
-    # Until there are children, there is nothing to drain.
-    signal.signal(signal.SIGTERM, _leave)
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FolderLock(settings.data_dir / "server.lock", "A server", wait_s=LOCK_WAIT_SECONDS)
-    except (FolderBusy, OSError) as error:
-        _fail(str(error))
-    page = None
-    if settings.metrics_listen:
-        try:
-            page = address.host_port(settings.metrics_listen)
-        except address.BadAddress as error:
-            _fail(str(error))
-        # Before prometheus_client is imported anywhere.
-        metrics.prepare(settings.data_dir)
-
-    from bandit.eventlog.log import LogUnwritable, SchemaTooNew
-    from bandit.secret import BadKey, ensure_key
-    from bandit.serving.definitions import apply_file
-    from bandit.serving.supervisor import Supervisor
-
-    try:
-        ensure_key(settings.data_dir)
-        outcome = apply_file(settings.experiments, settings.data_dir)
-        for problem in outcome.problems:
-            print(problem, file=sys.stderr)
-        if outcome.problems:
-            _fail(f"{settings.experiments} is not in order; mend it and check it with: banditd check")
-        reserved = address.Reserved(settings.listen)
-    except (address.BadAddress, BadKey, LogUnwritable, SchemaTooNew, OSError) as error:
-        _fail(str(error))
-    if settings.workers > 1 and address.is_unix(settings.listen):
-        _fail("A Unix socket has one listener; leave --workers out, or listen on HOST:PORT")
-    return reserved.address, Supervisor(settings, lock, reserved, page, outcome.signature).run()
 
 
 def _leave(number: int, frame: object) -> NoReturn:

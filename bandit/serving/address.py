@@ -1,5 +1,6 @@
 """Where a server listens: HOST:PORT or unix:/path, reserved by the supervisor, bound by the workers."""
 
+import errno
 import ipaddress
 import os
 import socket
@@ -18,13 +19,26 @@ class BadAddress(ValueError):
     """The address can't be used. The message says why and what would be right."""
 
 
+class Malformed(BadAddress):
+    """It is no address at all."""
+
+
+def check(address: str) -> None:
+    """Whether it is written as an address of either kind. Raises Malformed."""
+    if not is_unix(address):
+        try:
+            host_port(address)
+        except Malformed as error:
+            raise Malformed(f"{error}, or unix:/path") from None
+    elif address == "unix:":
+        raise Malformed("'unix:' names no socket; write unix:/path")
+
+
 def host_port(address: str) -> tuple[str, int]:
-    """The parts of HOST:PORT; [HOST]:PORT for IPv6. Raises BadAddress."""
+    """The parts of HOST:PORT; [HOST]:PORT for IPv6. Raises Malformed."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise BadAddress(
-            f"{address!r} is not an address; write HOST:PORT such as 127.0.0.1:50051, or unix:/path"
-        )
+        raise Malformed(f"{address!r} is not an address; write HOST:PORT such as 127.0.0.1:50051")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -50,31 +64,14 @@ class Reserved:
             self.address = self._tcp(address)
 
     def _tcp(self, address: str) -> str:
-        family, kind, proto, where = _resolved(address)
-        deadline = time.monotonic() + RETRY_SECONDS
-        while True:
-            # Without SO_REUSEPORT another server on this port shows itself; with it the workers can share.
-            probe = socket.socket(family, kind, proto)
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(where)
-                where = probe.getsockname()
-                probe.close()
-                break
-            except OSError as error:
-                probe.close()
-                if time.monotonic() >= deadline or error.errno != 98:
-                    raise BadAddress(
-                        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose "
-                        "another --listen"
-                    ) from None
-                time.sleep(_RETRY_EVERY_SECONDS)
+        # Without SO_REUSEPORT another server on this port shows itself; with it the workers can share.
+        with _bound(address, "--listen") as probe:
+            family, kind, proto, where = probe.family, probe.type, probe.proto, probe.getsockname()
         # Bound but never listening: the kernel sends it no connections, yet the port stays ours.
         self._socket = socket.socket(family, kind, proto)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind(where)
-        shown = f"[{where[0]}]" if ":" in where[0] else where[0]
-        return f"{shown}:{where[1]}"
+        return shown(self._socket)
 
     def close(self) -> None:
         """Gives the address up, and removes a socket file."""
@@ -87,6 +84,45 @@ class Reserved:
         """Closes this process's copy, in a forked child."""
         if self._socket is not None:
             self._socket.close()
+
+
+def listening(address: str, flag: str) -> socket.socket:
+    """A socket that listens on HOST:PORT; who accepts from it may come and go. Raises BadAddress."""
+    bound = _bound(address, flag)
+    try:
+        bound.listen()
+    except OSError as error:
+        bound.close()
+        raise _unbound(address, flag, error) from None
+    return bound
+
+
+def shown(bound: socket.socket) -> str:
+    """HOST:PORT of a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bound(address: str, flag: str) -> socket.socket:
+    family, kind, proto, where = _resolved(address)
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        bound = socket.socket(family, kind, proto)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(where)
+            return bound
+        except OSError as error:
+            bound.close()
+            if time.monotonic() >= deadline or error.errno != errno.EADDRINUSE:
+                raise _unbound(address, flag, error) from None
+            time.sleep(_RETRY_EVERY_SECONDS)
+
+
+def _unbound(address: str, flag: str, error: OSError) -> BadAddress:
+    return BadAddress(
+        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose another {flag}"
+    )
 
 
 def _resolved(address: str) -> tuple[int, int, int, tuple[Any, ...]]:

@@ -31,15 +31,19 @@ class Outcome:
     signature: Signature | None
 
 
-def apply_file(path: Path, data_dir: Path) -> Outcome:
-    """Puts a file in force if all of it is sound; a broken one changes nothing. Raises LogUnwritable."""
+def apply_file(path: Path, data_dir: Path, *, create: bool = False) -> Outcome:
+    """Puts a file in force if all of it is sound; a broken one changes nothing.
+
+    `create` makes a log if there is none: once at the start, since one that is gone later was deleted. Raises
+    LogUnwritable, FileNotFoundError.
+    """
     before = None
     with suppress(OSError):
         before = signature(path)
     loaded = load(path)
     if loaded.problems:
         return Outcome(0, tuple(str(problem) for problem in loaded.problems), before)
-    log = SqliteEventLog(data_dir)
+    log = SqliteEventLog(data_dir, create=create)
     try:
         return Outcome(_apply(loaded, log), (), before)
     finally:

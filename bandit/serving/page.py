@@ -1,19 +1,21 @@
 """The process behind --metrics-listen: /metrics for Prometheus, /health for people and probes."""
 
 import json
-import signal
+import socket
 import socketserver
-import threading
 from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+import structlog
+
+from bandit.serving.address import shown
 from bandit.serving.components import read_components
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 REQUEST_SECONDS_MAX: Final = 5
 
@@ -28,36 +30,51 @@ class _Handler(WSGIRequestHandler):
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def __init__(self, listening: socket.socket, application: "WSGIApplication") -> None:
+        """Accepts from a socket that listens already."""
+        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = listening.getsockname()[:2]
+        self.setup_environ()
+        self.set_app(application)
 
-def run(host: str, port: int, data_dir: Path) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away, most likely."""
+        structlog.get_logger("page").warning("page request failed", exc_info=True)
+
+
+def run(listening: socket.socket, data_dir: Path) -> None:
     """Answers until a signal ends the process."""
-    serve(host, port, data_dir)
-    signal.pause()
-
-
-def serve(host: str, port: int, data_dir: Path) -> WSGIServer:
-    """Starts answering on a thread of its own. The caller shuts it down."""
     from prometheus_client import CollectorRegistry, make_wsgi_app
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    logger = structlog.get_logger("page")
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
     metrics = make_wsgi_app(registry)
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/metrics":
-            page: Iterable[bytes] = metrics(environ, start_response)
-            return page
-        if environ["PATH_INFO"] == "/health":
-            components = read_components(data_dir)
-            healthy = all(component["ok"] for component in components.values())
-            status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-            body = json.dumps({"ok": healthy, "components": components}, indent=1).encode()
-        else:
-            status, body = HTTPStatus.NOT_FOUND, b'{"error": "see /metrics and /health"}'
+        try:
+            if environ["PATH_INFO"] == "/metrics":
+                page: Iterable[bytes] = metrics(environ, start_response)
+                return page
+            status, answer = _answer(environ["PATH_INFO"], data_dir)
+        except Exception:
+            # Left to the server, it would be printed as a traceback among the lines of the log.
+            logger.exception("page failed")
+            status, answer = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "see the log"}
         start_response(f"{status.value} {status.phrase}", [("Content-Type", "application/json")])
-        return [body]
+        return [json.dumps(answer, indent=1).encode()]
 
-    server = make_server(host, port, application, server_class=_Server, handler_class=_Handler)
-    threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
-    return server
+    logger.info("page up", address=shown(listening))
+    _Server(listening, application).serve_forever()
+
+
+def _answer(path: str, data_dir: Path) -> tuple[HTTPStatus, dict[str, Any]]:
+    if path != "/health":
+        return HTTPStatus.NOT_FOUND, {"error": "see /metrics and /health"}
+    components = read_components(data_dir)
+    healthy = all(component["ok"] for component in components.values())
+    status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, {"ok": healthy, "components": components}

@@ -12,18 +12,20 @@ import json
 import os
 import selectors
 import signal
+import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from bandit.eventlog.log import LogUnwritable
+from bandit.eventlog.log import CorruptRecord, LogUnwritable, SchemaTooNew
 from bandit.eventlog.sqlite import SqliteEventLog, checkpoint_due
-from bandit.process import FolderLock, end_with
+from bandit.logs import configure
+from bandit.process import FolderBusy, FolderLock, end_with
+from bandit.secret import BadKey
 from bandit.serving import components
 from bandit.serving.address import Reserved
 from bandit.serving.definitions import Signature, apply_file, signature
@@ -41,7 +43,19 @@ BACKOFF_NO_FORK_SECONDS: Final = 1.0
 STEADY_SECONDS: Final = 30.0
 """A child that lived this long is not failing in a loop; its next restart is immediate again."""
 
-_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+STOP_SHARE_SPARE: Final = 0.05
+STOP_SECONDS_SPARE_MAX: Final = 0.5
+"""What is left of the drain time for the end of this process itself, once the last child is gone."""
+
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+_TOLD: Final = (BadKey, CorruptRecord, FolderBusy, LogUnwritable, OSError, SchemaTooNew)
+"""Errors whose texts are meant for operators; of others the log alone has the text."""
+
+_PAGE: Final = "page"
+
+_FAILURE: Final = ""
+"""The name under which a child reports what it dies of, as no component has it."""
 
 Body = Callable[[components.Report], None]
 
@@ -58,6 +72,7 @@ class _Child:
     deaths: int = 0
     reports: int = -1
     heard: bytes = b""
+    failure: str = ""
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -73,10 +88,10 @@ class Supervisor:
         settings: Settings,
         lock: FolderLock,
         reserved: Reserved,
-        page: tuple[str, int] | None,
+        page: socket.socket | None,
         applied: Signature | None,
     ) -> None:
-        """Forks nothing yet. `page` is the host and port of the metrics page, or None; `applied` what the
+        """Forks nothing yet. `page` is a listening socket for the metrics page, or None; `applied` what the
         experiments file looked like before it was applied.
         """
         self._settings = settings
@@ -93,13 +108,17 @@ class Supervisor:
         self._signature = applied
         self._problems: tuple[str, ...] = ()
         self._written = ""
-        self._children = self._plan(page)
+        self._unwritten = False
+        self._page = page
+        self._children = self._plan()
 
     def run(self) -> int:
-        """Supervises until SIGTERM or SIGINT; returns the exit code."""
+        """Supervises until SIGTERM, SIGINT, or SIGHUP where that is not ignored; returns the exit code."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in _HANDLED:
-            signal.signal(number, self._on_signal)
+            # Under nohup the end of a session must change nothing.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._write_components()
         looked_s = 0.0
@@ -118,8 +137,8 @@ class Supervisor:
             self._write_components()
         return self._stop()
 
-    def _plan(self, page: tuple[str, int] | None) -> list[_Child]:
-        settings, address = self._settings, self._reserved.address
+    def _plan(self) -> list[_Child]:
+        settings, address, page = self._settings, self._reserved.address, self._page
         workers = settings.workers
 
         def worker(index: int) -> Body:
@@ -140,13 +159,13 @@ class Supervisor:
 
             del report
             if page is not None:
-                process.run(page[0], page[1], settings.data_dir)
+                process.run(page, settings.data_dir)
 
         children = [_Child(f"worker-{index}", worker(index)) for index in range(workers)]
         if settings.learner:
             children.append(_Child(components.LEARNER, learner))
         if page is not None:
-            children.append(_Child("page", metrics_page))
+            children.append(_Child(_PAGE, metrics_page))
         return children
 
     def _start(self, child: _Child) -> None:
@@ -182,8 +201,9 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            # Ctrl-C reaches the whole foreground group; the supervisor alone decides what it means.
+            # Ctrl-C and the end of a session reach the whole group; the supervisor decides what they mean.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
             os.close(self._lifeline_write)
             os.close(self._wake_read)
@@ -194,16 +214,24 @@ class Supervisor:
                     os.close(other.reports)
             self._lock.forget()
             self._reserved.forget()
+            if self._page is not None and child.name != _PAGE:
+                self._page.close()
             end_with(self._lifeline_read)
+            configure(self._settings.log_level, process=child.name)
 
             def report(name: str, ok: bool, detail: str) -> None:
                 line = json.dumps({"name": name, "ok": ok, "detail": detail}) + "\n"
                 os.write(reports, line.encode())
 
-            child.body(report)
-            code = 0
+            try:
+                child.body(report)
+                code = 0
+            except BaseException as error:
+                told = f": {error}" if isinstance(error, _TOLD) else "; the log says more"
+                report(_FAILURE, False, f"{type(error).__name__}{told}")
+                raise
         except BaseException:
-            traceback.print_exc()
+            self._logger.exception("child failed", child=child.name)
         finally:
             try:
                 _flush()
@@ -243,6 +271,9 @@ class Supervisor:
 
     def _buried(self, child: _Child, status: int) -> None:
         now = time.monotonic()
+        if child.reports >= 0:
+            self._hear(child)
+        child.failure = child.states.pop(_FAILURE, {}).get("detail", "")
         child.deaths = 1 if now - child.started_s >= STEADY_SECONDS else child.deaths + 1
         most_s = BACKOFF_WORKED_SECONDS if child.states else BACKOFF_MAX_SECONDS
         # The exponent is bounded too: after a night of failures the power would be too large for a float.
@@ -295,9 +326,11 @@ class Supervisor:
 
     def _write_components(self) -> None:
         logs = [c.states[components.LOG] for c in self._children if components.LOG in c.states]
+        failures = [c.failure for c in self._children if c.failure and c.name.startswith("worker")]
         state: dict[str, dict[str, Any]] = {
             components.LOG: next(
-                (s for s in logs if not s["ok"]), logs[0] if logs else {"ok": False, "detail": "starting"}
+                (s for s in logs if not s["ok"]),
+                logs[0] if logs else {"ok": False, "detail": failures[0] if failures else "starting"},
             ),
             components.EXPERIMENTS: {
                 "ok": not self._problems,
@@ -307,10 +340,7 @@ class Supervisor:
         }
         if self._settings.learner:
             learner = next(c for c in self._children if c.name == components.LEARNER)
-            up = bool(learner.pid)
-            state[components.LEARNER] = learner.states.get(
-                components.LEARNER, {"ok": up, "detail": "" if up else "down; it will be restarted"}
-            )
+            state[components.LEARNER] = _state_of(learner)
         state["processes"] = {
             "ok": all(child.pid for child in self._children),
             "detail": "",
@@ -323,8 +353,14 @@ class Supervisor:
             try:
                 components.write_components(self._settings.data_dir, state)
                 self._written = text
+                if self._unwritten:
+                    self._unwritten = False
+                    self._logger.info("status written again")
             except OSError as error:
-                self._logger.error("status not written", error=str(error))
+                # It is tried again with every look: told once is enough.
+                if not self._unwritten:
+                    self._unwritten = True
+                    self._logger.error("status not written", error=str(error))
 
     def _on_signal(self, number: int, frame: object) -> None:
         del frame
@@ -337,12 +373,13 @@ class Supervisor:
     def _stop(self) -> int:
         """Workers drain, then the learner publishes, then all are gone; whoever is late is killed."""
         self._logger.info("stopping")
-        deadline = time.monotonic() + self._settings.drain_seconds
+        drain_s = self._settings.drain_seconds
+        deadline = time.monotonic() + drain_s - min(STOP_SECONDS_SPARE_MAX, STOP_SHARE_SPARE * drain_s)
         workers = [child for child in self._children if child.name.startswith("worker")]
         others = [child for child in self._children if child not in workers]
         # The last share of the time is the learner's.
-        self._end(workers, deadline - 0.15 * self._settings.drain_seconds)
-        self._end(others, deadline - 0.02 * self._settings.drain_seconds)
+        self._end(workers, deadline - 0.15 * drain_s)
+        self._end(others, deadline)
         self._reserved.close()
         self._logger.info("stopped")
         return 0
@@ -360,6 +397,17 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 child.pid = 0
+
+
+def _state_of(learner: _Child) -> dict[str, Any]:
+    """The learner's state. One that failed and failed again is not well because it is up for a moment."""
+    steady = bool(learner.pid) and time.monotonic() - learner.started_s >= STEADY_SECONDS
+    if learner.failure and not steady and (not learner.pid or learner.deaths > 1):
+        return {"ok": False, "detail": f"it failed and is restarted; {learner.failure}"}
+    up = bool(learner.pid)
+    return learner.states.get(
+        components.LEARNER, {"ok": up, "detail": "" if up else "down; it will be restarted"}
+    )
 
 
 def _flush() -> None:

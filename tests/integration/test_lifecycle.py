@@ -11,7 +11,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,13 @@ class Host:
             rows = connection.execute("SELECT decision_id FROM events WHERE kind = ?", (kind,))
             return [decision_id for (decision_id,) in rows]
 
+    def alter(self, kind: str) -> None:
+        """Makes the first record of a kind one that can't be read; no server runs."""
+        with closing(sqlite3.connect(self.data_dir / "events.db")) as connection:
+            first = "SELECT min(seq) FROM events WHERE kind = ?"
+            connection.execute(f"UPDATE events SET record = x'00ff' WHERE seq = ({first})", (kind,))  # noqa: S608
+            connection.commit()
+
 
 both_transports = pytest.mark.parametrize("transport", ["grpcio", "native"])
 
@@ -207,6 +215,42 @@ def test_a_second_server_on_an_address_is_refused(host: Host, tmp_path: Path) ->
         assert client.choose("front-page", {}).decision_id
 
 
+def test_a_metrics_address_in_use_is_refused_before_anything_is_logged(host: Host) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert ended(host.serve("--metrics-listen", address)) == 1
+    output = host.output.read_text()
+    assert f"{address} can't be bound" in output
+    assert "choose another --metrics-listen" in output
+    assert not (host.data_dir / "events.db").exists()
+
+
+def test_a_lost_subject_key_is_not_replaced(host: Host) -> None:
+    process = host.ready()
+    with host.client() as client:
+        assert client.choose("front-page", {}, subject_id="u1").decision_id
+    process.terminate()
+    assert ended(process) == 0
+    (host.data_dir / "subject.key").unlink()
+    assert ended(host.serve()) == 1
+    assert "Restore it from the backup" in host.output.read_text()
+    assert not (host.data_dir / "subject.key").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "learn"])
+def test_a_log_whose_definitions_can_not_be_read_is_refused_in_words(host: Host, command: str) -> None:
+    process = host.ready("--no-learner")
+    process.terminate()
+    assert ended(process) == 0
+    host.alter("experiment")
+    again = host.serve() if command == "serve" else host.run("learn", "--data-dir", str(host.data_dir))
+    assert ended(again) == 1
+    assert f"banditd {command}: " in host.output.read_text()
+    assert "Traceback" not in host.output.read_text()
+
+
 @both_transports
 def test_a_unix_socket_is_its_owners_alone_and_one_left_behind_is_replaced(host: Host) -> None:
     path = host.data_dir.parent / "s"
@@ -265,13 +309,21 @@ def test_a_client_with_several_channels_meets_all_workers(host: Host) -> None:
         (("--transport", "native", "--listen", "0.0.0.0:0"), {}, ("loopback", "--transport grpcio")),
         (("--listen", "[::]:0"), {"BANDITD_TRANSPORT": "native"}, ("loopback", "--transport grpcio")),
         (("--transport", "native", "--listen", "nowhere"), {}, ("'nowhere' is not an address",)),
+        (
+            ("--listen", "127.0.0.1:99999"),
+            {},
+            ("--listen: '127.0.0.1:99999' is not an address", "unix:/path"),
+        ),
+        (("--metrics-listen", "nowhere"), {}, ("--metrics-listen: 'nowhere' is not an address",)),
+        (("--listen", "unix:s", "--workers", "2"), {}, ("--workers: a Unix socket has one listener",)),
     ],
 )
-def test_a_transport_that_can_not_serve_there_is_refused_before_anything_is_made(
+def test_what_can_not_serve_there_is_bad_usage_and_refused_before_anything_is_made(
     tmp_path: Path, flags: tuple[str, ...], environment: dict[str, str], told: tuple[str, ...]
 ) -> None:
     ran = refused_start(["-m", "bandit"], tmp_path, *flags, **environment)
-    assert ran.returncode == (1 if "nowhere" in flags else 2)
+    assert ran.returncode == 2
+    assert ("unix:/path" in ran.stderr) <= ("--metrics-listen" not in flags)
     assert all(text in " ".join(ran.stderr.replace("│", " ").split()) for text in told)
     assert list(tmp_path.iterdir()) == []
 
@@ -328,7 +380,7 @@ def test_a_call_that_is_given_up_makes_room_for_another(host: Host) -> None:
 # Stopping.
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @both_transports
 def test_calls_in_flight_finish_and_later_ones_are_refused(host: Host, number: signal.Signals) -> None:
     in_flight, too_many = 50, 10
@@ -353,8 +405,8 @@ def test_calls_in_flight_finish_and_later_ones_are_refused(host: Host, number: s
             # Not even a supervisor that waits for the log is held up.
             host.experiments.write_text(experiments_of("front-page", "second-page"))
             until(lambda: waits_for_a_lock(process.pid))
-            # Ctrl-C reaches the whole group.
-            (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
+            # Ctrl-C and the end of a session reach the whole group.
+            (os.kill if number is signal.SIGTERM else os.killpg)(process.pid, number)
             until(lambda: reason_of(client) == "DRAINING")
             assert host.health() == NOT_SERVING
         codes = [call.code() for call in calls]
@@ -381,6 +433,30 @@ def test_a_caller_without_a_call_under_way_is_told_too_that_the_server_drains(ho
     assert ended(process) == 0
 
 
+@both_transports
+def test_calls_that_arrive_as_the_server_ends_are_told_that_it_is_unavailable(host: Host) -> None:
+    process = host.ready()
+    codes: list[grpc.StatusCode] = []
+
+    def call_on(channel: grpc.Channel) -> None:
+        stub = BanditServiceStub(channel)
+        while process.poll() is None:
+            call = stub.Choose.future(pb.ChooseRequest(experiment_id="front-page"), timeout=5)
+            codes.append(call.code())
+
+    # No retries: what a call is answered with is what the server said first.
+    options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
+    with ExitStack() as stack, ThreadPoolExecutor(16) as callers:
+        channels = [stack.enter_context(grpc.insecure_channel(host.address, options)) for _ in range(16)]
+        running = [callers.submit(call_on, channel) for channel in channels]
+        until(lambda: len(codes) > 100)
+        process.terminate()
+        for one in running:
+            one.result()
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert ended(process) == 0
+
+
 def test_a_server_that_is_stopped_as_it_starts_leaves_nothing_running(host: Host) -> None:
     process = host.serve("--workers", "4")
     until(lambda: host.output.exists() and "child started" in host.output.read_text())
@@ -392,7 +468,38 @@ def test_a_server_that_is_stopped_as_it_starts_leaves_nothing_running(host: Host
     assert "child killed" not in host.output.read_text()
 
 
+@pytest.mark.parametrize("name", ["worker-0", "learner"])
+def test_a_child_that_hangs_does_not_keep_the_server_from_stopping(host: Host, name: str) -> None:
+    process = host.ready("--drain-seconds", "2")
+    children, hanging = children_of(process.pid), host.pid(name)
+    os.kill(hanging, signal.SIGSTOP)
+    process.terminate()
+    assert ended(process) == 0
+    assert not any(map(alive, children))
+    assert "child killed" in host.output.read_text()
+
+
 # Recovery.
+
+
+def test_a_learner_that_fails_says_of_what_and_every_line_of_the_log_is_json(host: Host) -> None:
+    process = host.ready("--no-learner")
+    with host.client() as client:
+        client.reward(client.choose("front-page", {"recency": 1}).decision_id, 1.0)
+    process.terminate()
+    assert ended(process) == 0
+    host.alter("decision")
+    host.ready()
+    until(lambda: "CorruptRecord: " in host.state()["learner"]["detail"])
+    assert not host.state()["learner"]["ok"]
+    until(lambda: host.output.read_text().count('"child failed"') >= 3)
+    assert not host.state()["learner"]["ok"]
+    lines = [json.loads(line) for line in host.output.read_text().splitlines()]
+    failed = next(line for line in lines if line["event"] == "child failed")
+    assert failed["process"] == "learner"
+    assert "CorruptRecord" in failed["exception"]
+    with host.client() as client:
+        assert client.choose("front-page", {"recency": 1}).decision_id
 
 
 def test_dead_children_are_back_soon_and_the_supervisor_leaks_nothing(host: Host) -> None:

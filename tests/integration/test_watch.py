@@ -354,6 +354,64 @@ def test_the_page_knows_only_its_two_addresses(watched: Watched) -> None:
     assert raised.value.code == 404
 
 
+def no_file_can_be_made(watched: Watched) -> Path:
+    """As on a disk without space or inodes, for the superuser too."""
+    aside = watched.folder / "data" / ".status.json"
+    aside.mkdir()
+    return aside
+
+
+def test_health_is_told_where_no_file_can_be_made(own: Watched) -> None:
+    no_file_can_be_made(own)
+    (own.folder / "experiments.yaml").write_text("experiments: [")
+    until(lambda: own.health()[0] == 503)
+    until(lambda: not own.serves("experiments"))
+    (own.folder / "experiments.yaml").write_text(EXPERIMENTS)
+    until(lambda: own.health()[0] == 200)
+    until(lambda: own.serves("experiments"))
+
+
+def test_a_health_that_can_not_be_written_is_logged_once_as_it_begins_and_once_as_it_ends(
+    own: Watched,
+) -> None:
+    aside, status = no_file_can_be_made(own), own.folder / "data" / "status.json"
+
+    def told(text: str) -> int:
+        return (own.folder / "log").read_text().count(f'"{text}"')
+
+    status.unlink()
+    status.mkdir()
+    file = own.folder / "experiments.yaml"
+    file.write_text("experiments: [")
+    until(lambda: told("status not written"))
+    # Each file is looked at in a look of its own.
+    for text in ("experiments: {", "experiments: 1", "["):
+        refused = told("experiments file refused; the old one stays")
+        file.write_text(text)
+        until(lambda before=refused: told("experiments file refused; the old one stays") > before)
+    aside.rmdir()
+    status.rmdir()
+    until(lambda: told("status written again"))
+    assert told("status not written") == 1
+    assert own.health()[0] == 503
+
+
+def test_a_page_that_fails_says_so_in_the_log(own: Watched) -> None:
+    (own.folder / "data" / "status.json").write_text('{"log": 1}')
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{own.page}/health", timeout=TIMEOUT_S)  # noqa: S310
+    assert raised.value.code == 500
+    lines = [json.loads(line) for line in (own.folder / "log").read_text().splitlines()]
+    assert any(line["process"] == "page" and line["event"] == "page failed" for line in lines)
+
+
+def test_the_page_keeps_its_port_while_its_process_is_restarted(own: Watched) -> None:
+    pid = own.component("processes")["page"]
+    os.kill(pid, signal.SIGKILL)
+    # Who asks meanwhile waits for the next process.
+    until(lambda: own.component("processes")["page"] not in (0, pid))
+
+
 # The experiments file
 
 

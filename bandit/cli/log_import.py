@@ -107,14 +107,13 @@ def command(
         typer.echo(f"banditd log import: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
-        print(json.dumps(_result(imported)))
-    else:
-        _show(imported, data_dir)
+        print(json.dumps({**_result(imported), "subject_key_made": new_key}))
+        return
+    _show(imported, data_dir)
     if new_key:
         typer.echo(
-            f"{data_dir} has a subject key of its own now. To serve the same people in the same arms, copy "
-            "subject.key of the folder that the log came from over it before you start a server.",
-            err=True,
+            "The folder has a subject key of its own now. To serve the same people in the same arms, copy "
+            "subject.key of the folder that the log came from over it before you start a server."
         )
 
 

@@ -62,7 +62,7 @@ def test_an_import_gets_a_key_of_its_own_and_can_be_served(used, tmp_path):
 
     exported, imported = tmp_path / "log.jsonl", tmp_path / "imported"
     banditd("export", "--data-dir", used, "--format", "jsonl", "--output", exported)
-    assert "copy subject.key of the folder" in banditd("import", exported, "--data-dir", imported).stderr
+    assert "copy subject.key of the folder" in banditd("import", exported, "--data-dir", imported).stdout
     ensure_key(imported)
     assert read_key(imported) != read_key(used)
 

@@ -31,9 +31,10 @@ TOGETHER_CALLS_MAX: Final = 64
 """So many are answered at once at most; other calls stand still meanwhile."""
 
 BUSY_CALLS: Final = 128
-BUSY_SHARE: Final = 0.8
+BUSY_SHARE: Final = 0.3
 """If answering 128 calls at once kept the loop's thread at work for more than this share of the time, the
-next ones wait for each other. One call after another, from one client, does not."""
+next ones wait for each other. A loop that shares its processor with a quick client is at work for little more
+than half of it; and where they come from one client after all, one call in 128 waits for a look's time."""
 
 EARLY_CALLS: Final = 0.25
 """So many more are waited for after a gathering that was complete in half the time."""

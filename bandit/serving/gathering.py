@@ -76,6 +76,8 @@ class Gather(Generic[Request, Reply]):
         # It ended and only waits for the one under way.
         self._due = False
         self._under_way = False
+        # Whether the last one ended without all that it waited for.
+        self._gave_up = False
         self._single_calls = 0
         self._single_since = clock(), work_clock()
 
@@ -121,6 +123,7 @@ class Gather(Generic[Request, Reply]):
     def _complete(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
         self._timer = None
+        self._gave_up = False
         if self._together < 2.0:
             self._together = 2.0
         elif self._clock() - self._since < GATHER_SECONDS / 2:
@@ -134,9 +137,11 @@ class Gather(Generic[Request, Reply]):
         if came == self._enough - 1:
             # One more was too many.
             self._together = float(came)
-        else:
-            # Slowly: in a crowd the numbers vary a lot, and to answer few costs more than to wait.
+        elif self._gave_up:
+            # Slowly, and not for a single one: in a crowd the numbers vary a lot, and to answer few costs
+            # more than to wait.
             self._together += (came - self._together) / 4
+        self._gave_up = True
         self._end()
 
     def _end(self) -> None:

@@ -256,14 +256,26 @@ def test_fewer_are_enough_when_fewer_come_until_single_calls_are_answered_at_onc
 
 def test_what_is_enough_follows_those_who_came_slowly(crowd: Crowd) -> None:
     crowd.gathered(6)
-    crowd.come(2)
-    crowd.loop.pass_seconds(GATHER_SECONDS)
+    for _ in range(2):
+        crowd.come(2)
+        crowd.loop.pass_seconds(GATHER_SECONDS)
     # From six a quarter of the way to two.
     crowd.come(4)
     assert crowd.waiting()
     crowd.call(4)
     assert not crowd.waiting()
     assert crowd.last() == list(range(5))
+
+
+def test_a_single_gathering_that_few_came_to_changes_nothing(crowd: Crowd) -> None:
+    crowd.gathered(6)
+    for few in (2, 3):
+        crowd.come(few)
+        crowd.loop.pass_seconds(GATHER_SECONDS)
+        crowd.come(5)
+        assert crowd.waiting()
+        crowd.call(5)
+        assert crowd.last() == list(range(6))
 
 
 def test_a_crowd_that_is_there_early_is_waited_for_to_grow(crowd: Crowd) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandit.cli.usage import told_of_system
+
 if TYPE_CHECKING:
     from bandit.core.experiment import Experiment
     from bandit.core.records import JoinedEvent
@@ -108,7 +110,7 @@ def opened(data_dir: Path, verb: str) -> "Iterator[SqliteEventLog]":
     from bandit.eventlog.sqlite import SqliteEventLog
 
     try:
-        log = SqliteEventLog(data_dir, create=False)
+        log = SqliteEventLog(data_dir.absolute(), create=False)
         try:
             yield log
         finally:
@@ -122,7 +124,7 @@ def opened(data_dir: Path, verb: str) -> "Iterator[SqliteEventLog]":
         typer.echo(f"banditd log {verb} {MISSING_EXTRA}", err=True)
         raise typer.Exit(1) from error
     except (CorruptRecord, LogUnwritable, SchemaTooNew, OSError) as error:
-        typer.echo(f"banditd log {verb}: {error}", err=True)
+        typer.echo(f"banditd log {verb}: {told_of_system(error)}", err=True)
         raise typer.Exit(1) from error
 
 
@@ -158,12 +160,11 @@ def _lines(
 
         return (f"{line}\n" for line in dsjson.lines(events))
     from bandit.eventlog.formats import vwtext
-    from bandit.policies.scaling import Scaler
-    from bandit.policies.vw.encoding import Encoder
+    from bandit.policies.vw.text import TextEncoder
 
     experiment = definitions[experiment_id]
     signals = None if experiment.signals == "open" else experiment.signals
-    encoder = Encoder(signals, Scaler(), Scaler())
+    encoder = TextEncoder(signals)
     return (f"{line}\n" for line in vwtext.lines(events, encoder, experiment.reward.range))
 
 

@@ -14,8 +14,8 @@ from bandit.eventlog.log import Definition
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.summary import Summary
 from bandit.learning.trial import Unservable, tried
+from bandit.policies.evidence import OraclesStanding
 from bandit.policies.model import ModelSpec, standing_of
-from bandit.policies.oracle import Standing as OraclesStanding
 from bandit.snapshots.manifest import Manifest, spec_of
 from bandit.snapshots.store import SnapshotStore
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bandit.core.records import Features, Variant
 from bandit.policies.model_spec import ModelSpec
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.preset import Preset
 from bandit.policies.presets import PRESETS
 

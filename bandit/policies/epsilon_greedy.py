@@ -7,7 +7,7 @@ stops exploring; `squarecb` does as evidence grows.
 from collections.abc import Mapping, Sequence
 
 from bandit.core import exploration
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.preset import ORACLE_OPTIONS, Option, Preset
 
 

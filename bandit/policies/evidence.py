@@ -10,7 +10,7 @@ standard errors.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 DISCOUNT: Final = 0.998
 """An event of 350 events ago counts half."""
@@ -33,6 +33,17 @@ NOISE_LEAST: Final = 1e-6
 """Of the reward's range. Where all rewards are alike, as of a metric that nobody reports, it would fall to 0,
 and a gap means nothing in units of that.
 """
+
+
+class OraclesStanding(NamedTuple):
+    """Which of several oracles is `serving`, after how many `switches` and `alarms` of a world that changed;
+    and by how many standard errors each lately predicted better than it, below 0 for worse.
+    """
+
+    serving: str
+    switches: int
+    alarms: int
+    leads: Mapping[str, float]
 
 
 class Evidence:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bandit.core.distribution import one_hot
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.preset import Preset
 
 

@@ -17,12 +17,14 @@ from bandit.core.distribution import BrokenDistribution
 from bandit.core.records import Arm, Features, JoinedEvent, Variant
 from bandit.core.rewards import clamp, unit_scale
 from bandit.policies.errors import IncompatibleModel
-from bandit.policies.evidence import Evidence
+from bandit.policies.evidence import Evidence, OraclesStanding
 from bandit.policies.linear.oracle import LinearOracle
 from bandit.policies.linear.ridge import TRACKING
 from bandit.policies.model_spec import ModelSpec
-from bandit.policies.oracle import Predicted, Standing
-from bandit.policies.presets import AUTO, PRESETS
+from bandit.policies.oracle_policy import OraclePolicy
+from bandit.policies.prediction import Predicted
+from bandit.policies.presets import AUTO
+from bandit.policies.reading import Reader
 from bandit.policies.scaling import Scaler
 from bandit.policies.surprise import Surprise
 from bandit.policies.vw import options
@@ -93,9 +95,8 @@ class OraclesLearner:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise IncompatibleModel(f"the model's state can't be read: {error!r}") from error
         self._context_numbers, self._variant_numbers = context_numbers, variant_numbers
-        encoder = self._encoder = Encoder(
-            spec.signals, context_numbers, variant_numbers, crossed=auto, generalises=generalises
-        )
+        self._reader = Reader(spec.signals, context_numbers, variant_numbers)
+        encoder = self._encoder = Encoder(variant_numbers, crossed=auto, generalises=generalises)
         self._linear = LinearOracle(folder, linear_state) if auto else None
         self._vw = VwOracle(self._arguments, encoder, folder, only_predicts=only_predicts, compact=compact)
 
@@ -114,7 +115,7 @@ class OraclesLearner:
             self._evidence.shake()
         # Every eligible variant in turn feeds the running figures: those of the served ones alone would drift
         # towards the favourite's, and all of them would cost as many updates as there are variants.
-        reading = self._encoder.observe(context, variants[self._learned % len(variants)])
+        reading = self._reader.observe(context, variants[self._learned % len(variants)])
         known = self._vw.learn(reading, variants, chosen, reward)
         error = reward - known
         errors, squares = [error], [error * error]
@@ -146,7 +147,7 @@ class OraclesLearner:
         """
         if self._closed:
             raise ValueError("this model is closed")
-        readings = [self._encoder.read(context) for context in contexts]
+        readings = [self._reader.read(context) for context in contexts]
         linear, name, noise = self._linear, self._evidence.name, self._evidence.noise
         if linear is not None and name != CROSSED:
             expected = linear.predict(readings, variants, LINEAR.index(name))
@@ -180,16 +181,16 @@ class OraclesLearner:
             raise BrokenDistribution("the model predicts nothing sound here")
         return [clamp(reward, 0.0, 1.0) for reward in predicted.rewards]
 
-    def policy(self, snapshot_id: str) -> "OraclePolicy":
+    def policy(self, snapshot_id: str) -> OraclePolicy:
         """A policy on the live model: it knows whatever has been learned so far, and dies with the
         learner.
         """
         return OraclePolicy(self._spec, self, snapshot_id, owns_learner=False)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> OraclesStanding:
         """Which oracle is served, and how the others do beside it."""
-        return Standing(
+        return OraclesStanding(
             self._evidence.name, self._evidence.switches, self._surprise.alarms, self._evidence.leads()
         )
 
@@ -239,45 +240,12 @@ class OraclesLearner:
             raise IncompatibleModel("the model was made with other options: learn it again from the log")
 
 
-def standing_of(state: Mapping[str, Any]) -> Standing:
+def standing_of(state: Mapping[str, Any]) -> OraclesStanding:
     """The standing in a learner's state. Raises KeyError, TypeError or ValueError if it holds none."""
     evidence = Evidence(_names(state["linear"] is not None), state["evidence"])
-    return Standing(evidence.name, evidence.switches, int(state["surprise"]["alarms"]), evidence.leads())
+    alarms = int(state["surprise"]["alarms"])
+    return OraclesStanding(evidence.name, evidence.switches, alarms, evidence.leads())
 
 
 def _names(auto: bool) -> tuple[str, ...]:
     return (*LINEAR, CROSSED) if auto else (PLAIN,)
-
-
-class OraclePolicy:
-    """A `core.choose.Policy`: the served oracle's predictions, explored by the preset's rule. It does not
-    learn, and never mixes in the floor.
-    """
-
-    def __init__(
-        self, spec: ModelSpec, learner: OraclesLearner, snapshot_id: str, *, owns_learner: bool
-    ) -> None:
-        """`owns_learner`: whether `close` frees the learner; a policy on a live one does not."""
-        self.snapshot_id = snapshot_id
-        self._learner = learner
-        self._explore = PRESETS[spec.preset].explore
-        self._options = spec.options
-        self._owns_learner = owns_learner
-
-    def distributions(
-        self, contexts: Sequence[Features], variants: Sequence[Variant]
-    ) -> Sequence[Sequence[float] | None]:
-        """For each context a probability a variant, in order; None where there is no sound prediction.
-
-        Raises BrokenDistribution if the model can't be opened.
-        """
-        learner, explore, options = self._learner, self._explore, self._options
-        return [
-            None if predicted is None else explore(predicted, learner.events, options)
-            for predicted in learner.predicted(contexts, variants)
-        ]
-
-    def close(self) -> None:
-        """Frees the model, if it is this policy's own."""
-        if self._owns_learner:
-            self._learner.close()

@@ -11,9 +11,10 @@ from bandit.core.choose import Policy
 from bandit.core.records import Features, JoinedEvent, Variant
 from bandit.policies.constant import untrained_policy
 from bandit.policies.errors import IncompatibleModel
-from bandit.policies.learner import OraclePolicy, OraclesLearner, standing_of
+from bandit.policies.evidence import OraclesStanding
+from bandit.policies.learner import OraclesLearner, standing_of
 from bandit.policies.model_spec import ModelSpec
-from bandit.policies.oracle import Standing
+from bandit.policies.oracle_policy import OraclePolicy
 from bandit.policies.vw.workspace import vw_version
 
 __all__ = [
@@ -54,7 +55,7 @@ class Learner(Protocol):
         ...
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> OraclesStanding:
         """Which oracle is served, and how the others do beside it."""
         ...
 

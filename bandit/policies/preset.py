@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 
 Explore = Callable[[Predicted, int, Mapping[str, float]], Sequence[float]]
 """What is predicted of at least one variant, treatment-arm events learned, options -> a distribution."""

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bandit.core.exploration import inverse_gap_weighting, squarecb_gamma
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.preset import ORACLE_OPTIONS, Option, Preset
 
 

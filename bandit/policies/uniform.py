@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.preset import Preset
 
 

@@ -23,7 +23,7 @@ from bandit.policies.model_spec import ModelSpec
 from bandit.replay.errors import BadPolicy
 
 
-class Judged(Protocol):
+class TargetPolicy(Protocol):
     """A policy under judgement. `reads_context` tells whether its distribution depends on the context,
     `learns` whether `learn` does anything.
     """
@@ -86,5 +86,5 @@ def with_policy(experiment: Experiment, preset: str, *, floor: float | None = No
     """The experiment with another policy, and its own floor unless another is given. Raises BadPolicy."""
     spec = PolicySpec(preset=preset, floor=experiment.policy.floor if floor is None else floor)
     for _, message in presets.check(spec, [variant.id for variant in experiment.variants]):
-        raise BadPolicy(f"policy {preset!r} {message}")
+        raise BadPolicy(f"policy {preset!r}: {message.removeprefix(f'is {preset[:40]!r}, ')}")
     return experiment.model_copy(update={"policy": spec})

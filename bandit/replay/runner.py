@@ -17,7 +17,6 @@ from bandit.replay.collector import PausedCollector
 from bandit.replay.columns import Logged, Target
 from bandit.replay.errors import BadLog, BadPolicy
 from bandit.replay.estimators import Estimate
-from bandit.replay.gathering import Gathered, Propensity
 from bandit.replay.judging import (
     ESTIMATORS,
     MODELLED,
@@ -27,7 +26,8 @@ from bandit.replay.judging import (
     rows,
     target_rows,
 )
-from bandit.replay.policies import Constant, Judged
+from bandit.replay.logged import LoggedColumns, Propensity
+from bandit.replay.policies import Constant, TargetPolicy
 from bandit.replay.problems import nothing_to_judge, problems_of
 from bandit.replay.segments import Segments
 from bandit.replay.sources import Row, Source
@@ -190,14 +190,14 @@ class _Run:
         self._collector = held.enter_context(PausedCollector())
         self.experiment = source.experiments()[choose_experiment(source, experiment_id)]
         self._range, self._metric = _judged_by(self.experiment, options.metric)
-        self._policies: list[tuple[Judged, TargetColumns]] = []
+        self._policies: list[tuple[TargetPolicy, TargetColumns]] = []
         self._columns: list[tuple[str, TargetColumns]] = []
         self._order: list[TargetColumns] = []
         self._modelled = bool(
             options.reward_model or options.reward_model_column or options.estimator in MODELLED
         )
 
-    def add(self, policy: Judged) -> None:
+    def add(self, policy: TargetPolicy) -> None:
         """A policy that gives a distribution."""
         self._held.callback(policy.close)
         target = TargetColumns(policy.name, modelled=self._modelled)
@@ -233,7 +233,7 @@ class _Run:
         """Judges all rows after the first `skip` events."""
         options = self._options
         model = self._model()
-        gathered = Gathered(self._range, self.experiment.baseline, options.propensity, self._metric)
+        gathered = LoggedColumns(self._range, self.experiment.baseline, options.propensity, self._metric)
         segments = Segments(options.segment) if options.segment else None
         self._gather(gathered, segments, model, skip)
         trouble = dict(self._source.trouble())
@@ -299,7 +299,7 @@ class _Run:
         return fitted
 
     def _gather(
-        self, gathered: Gathered, segments: Segments | None, model: "RewardModel | None", skip: int
+        self, gathered: LoggedColumns, segments: Segments | None, model: "RewardModel | None", skip: int
     ) -> None:
         model_column = self._options.reward_model_column
         names = [column for column, _ in self._columns] + ([model_column] if model_column else [])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bandit.core.experiment import Signal
 from bandit.core.records import Variant
+from bandit.policies.reading import Reader
 from bandit.policies.scaling import SPREAD, Scaler
 from bandit.policies.vw import encoding as encoding_module
 from bandit.policies.vw import options, oracle
@@ -85,8 +86,21 @@ class AnyNumber(Scaler):
         return min(max(value, -SPREAD), SPREAD)
 
 
+class Encoding(Encoder):
+    """An encoder with the reader that a learner has beside it."""
+
+    def __init__(self, signals, context_numbers, variant_numbers, **options):
+        super().__init__(variant_numbers, **options)
+        self.reader = Reader(signals, context_numbers, variant_numbers)
+        self.read, self.observe = self.reader.read, self.reader.observe
+
+    def shared(self, context):
+        """The context's line."""
+        return self.written(self.read(context))
+
+
 def encoder(*, crosses=False, generalises=False):
-    return Encoder(None, AnyNumber(), AnyNumber(), crossed=crosses, generalises=generalises)
+    return Encoding(None, AnyNumber(), AnyNumber(), crossed=crosses, generalises=generalises)
 
 
 def informed(given_variants, *, crosses):
@@ -470,7 +484,7 @@ def test_the_line_that_is_learned_is_the_one_that_would_be_predicted(kind):
 
 
 def test_the_revision_changes_when_lines_do_and_only_then():
-    encoding = Encoder(None, Scaler(), Scaler(), crossed=True)
+    encoding = Encoding(None, Scaler(), Scaler(), crossed=True)
     priced, bare = Variant("a", {"price": 1.0}), Variant("a")
     revisions = [encoding.revision]
     for step in (
@@ -544,7 +558,7 @@ def test_a_category_that_looks_like_a_number_is_not_that_number():
 
 def test_the_lines_follow_the_variants_and_the_running_figures():
     numbers = Scaler()
-    encoding = Encoder(None, Scaler(), numbers)
+    encoding = Encoding(None, Scaler(), numbers)
     catalogue = (Variant("a", {"price": 1.0}), Variant("b", {"price": 3.0}))
     assert question(encoding, {}, catalogue) == "shared |U\n|A id=a |F price:0.0000\n|A id=b |F price:0.0000"
     for variant in catalogue:
@@ -561,7 +575,7 @@ def test_the_lines_follow_the_variants_and_the_running_figures():
 
 def test_what_is_not_declared_or_declared_otherwise_is_left_out():
     declared = {"n": Signal(type="number", range=(0.0, 1.0)), "c": Signal(type="category", values=("x", "y"))}
-    encoding = Encoder(declared, AnyNumber(), AnyNumber())
+    encoding = Encoding(declared, AnyNumber(), AnyNumber())
     assert question(encoding, {"n": "3", "c": 3.0, "z": True}, [Variant("a")]) == "shared |U\n|A id=a"
     assert question(encoding, {"n": 9.0, "c": "q"}, [Variant("a")]) == "shared |U n:1.0000 c=other\n|A id=a"
 
@@ -582,6 +596,13 @@ def test_a_value_of_no_known_type_is_an_error_and_not_a_guess():
 def test_endless_new_texts_do_not_pile_up():
     encoding = encoder()
     for index in range(10_000):
-        question(encoding, {"t": f"text {index}", "long": "x" * 1000 + str(index)}, [Variant(f"v{index}")])
-    assert len(encoding._escapes) <= 4096
-    assert all(len(text) <= 64 for text in encoding._escapes)
+        text, long = f"text {index}", "x" * 1000 + str(index)
+        question(encoding, {"t": text, "long": long, text: 1.0, long: 1.0}, [Variant(text), Variant(long)])
+    tokens, numbers = encoding.reader._tokens, encoding.reader._numbers
+    for escapes in (encoding._escapes, tokens._escapes):
+        assert len(escapes) <= 4096
+        assert all(len(text) <= 64 for text in escapes)
+    assert len(tokens) <= 4096
+    assert all(len(text) <= 64 for _, text in tokens)
+    assert len(numbers) <= 4096
+    assert all(len(name) <= 64 for name in numbers)

@@ -21,7 +21,7 @@ from bandit.core.rewards import unit_scale
 
 
 class Encoder(Protocol):
-    """Writes contexts and variants; `bandit.policies.vw.encoding.Encoder` is one."""
+    """Writes contexts and variants; `bandit.policies.vw.text.TextEncoder` is one."""
 
     def observe(self, context: Features, variant: Variant) -> object:
         """Takes the numbers of one event into the running figures."""

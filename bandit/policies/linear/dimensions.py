@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.policies.vw.encoding import Reading
+from bandit.policies.reading import Reading
 
 F32 = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from bandit.core.records import Variant
 from bandit.policies.errors import IncompatibleModel
 from bandit.policies.linear.dimensions import DIMENSIONS_MAX, STEP, Dimensions
 from bandit.policies.linear.ridge import Ridges, rows_of
-from bandit.policies.vw.encoding import Reading
+from bandit.policies.reading import Reading
 
 MODEL: Final = "linear.npy"
 UNKNOWN: Final = -1

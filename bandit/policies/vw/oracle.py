@@ -16,8 +16,9 @@ from typing import Final
 from bandit.core.distribution import BrokenDistribution
 from bandit.core.records import Variant
 from bandit.policies.errors import IncompatibleModel
+from bandit.policies.reading import Reading
 from bandit.policies.vw import model_file, options
-from bandit.policies.vw.encoding import Encoder, Reading
+from bandit.policies.vw.encoding import Encoder
 from bandit.policies.vw.stored import Stored
 from bandit.policies.vw.workspace import Prepared, Workspace, vw_version
 

@@ -19,11 +19,11 @@ _DIGITS: Final = 8
 _MIX: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-Kept = dict[str, list[float]]
+BlockSums = dict[str, list[float]]
 """`sums`, one a block; and `extremes`, the smallest and the largest term that one more row could have had."""
 
 
-def of_policy(logged: Logged, target: Target, estimator: str) -> Kept | None:
+def of_policy(logged: Logged, target: Target, estimator: str) -> BlockSums | None:
     """What is kept of a policy's error terms u_i, which add up to 0, in the unit of the reward.
 
     SNIPS: u_i = w_i (r_i - V) / sum w. IPS: (w_i r_i - V) / n, DR: (x_i - V) / n with x_i as in
@@ -49,7 +49,7 @@ def of_policy(logged: Logged, target: Target, estimator: str) -> Kept | None:
     return _kept(logged, terms, weight)
 
 
-def of_logged(logged: Logged) -> Kept | None:
+def of_logged(logged: Logged) -> BlockSums | None:
     """The same of the mean reward as served."""
     return _kept(logged, logged.reward, logged.weight) if len(logged.reward) else None
 
@@ -73,7 +73,7 @@ def difference(
     return value - other, low, high
 
 
-def _kept(logged: Logged, terms: F64, weight: F64, ends: Sequence[float] = ()) -> Kept:
+def _kept(logged: Logged, terms: F64, weight: F64, ends: Sequence[float] = ()) -> BlockSums:
     """`ends` are the smallest and the largest of `terms` that one more row could have, if not those seen."""
     total = float(weight.sum())
     mean = float(weight @ terms) / total

@@ -6,15 +6,14 @@ import sys
 import pytest
 
 from bandit.eventlog.formats.vwtext import lines
-from bandit.policies.scaling import Scaler
-from bandit.policies.vw.encoding import Encoder
+from bandit.policies.vw.text import TextEncoder
 
 
 @pytest.fixture
 def text(every_kind, joined):
     def written(experiment_id, reward_range):
         events = joined(every_kind, experiment_id)
-        return "".join(f"{part}\n" for part in lines(events, Encoder(None, Scaler(), Scaler()), reward_range))
+        return "".join(f"{part}\n" for part in lines(events, TextEncoder(None), reward_range))
 
     return written
 

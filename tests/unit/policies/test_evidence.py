@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bandit.policies.evidence import DISCOUNT, NOISE_LEAST, SHAKEN, SWITCH, Evidence
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.presets import PRESETS
 
 NAMES = ("steady", "tracking", "crossed")

@@ -3,7 +3,7 @@
 import pytest
 
 from bandit.policies import epsilon_greedy
-from bandit.policies.oracle import Predicted
+from bandit.policies.prediction import Predicted
 from bandit.policies.squarecb import PRESET
 
 OPTIONS = {name: option.default for name, option in PRESET.options.items()}

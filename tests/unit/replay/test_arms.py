@@ -7,7 +7,7 @@ import pytest
 from bandit.core.records import Arm, Decision, JoinedEvent, Outcome, Position, Source, Stage, Variant
 from bandit.replay.arms import ArmCheck
 from bandit.replay.errors import BadLog
-from bandit.replay.gathering import Gathered
+from bandit.replay.logged import LoggedColumns
 
 VARIANTS = (Variant("a"), Variant("b"))
 
@@ -81,7 +81,7 @@ def test_subjects_that_come_often_count_once():
 
 
 def test_a_baseline_that_changed_has_no_marginal_propensity():
-    gathered = Gathered((0.0, 1.0), "a", "marginal")
+    gathered = LoggedColumns((0.0, 1.0), "a", "marginal")
     assert gathered.take(event(1, Arm.CONTROL, 0.5, {}, chosen=0))
     assert list(gathered.distribution) == [0.75, 0.25]
     with pytest.raises(BadLog, match="baseline was not 'a' all along"):

@@ -9,6 +9,7 @@ import pytest
 from bandit.core.choose import View
 from bandit.learning.steps import finished
 from bandit.policies.model import ModelSpec, load_policy
+from bandit.policies.reading import Reader
 from bandit.policies.vw import oracle, stored
 from bandit.policies.vw.encoding import Encoder
 from bandit.serving import models as serving_models
@@ -167,7 +168,8 @@ def test_a_policy_is_freed_without_a_collection(folder, shops, monkeypatch):
         for experiment in shops:
             models.policy(view(experiment))
         models.close_unused()
-        assert len([one for one in gc.get_objects() if type(one) is Encoder]) == 1
+        for kind in (Reader, Encoder):
+            assert len([one for one in gc.get_objects() if type(one) is kind]) == 1
     finally:
         gc.enable()
 

@@ -8,7 +8,7 @@ from bandit.core.records import Variant
 from bandit.policies.linear import dimensions, oracle, ridge
 from bandit.policies.linear.oracle import LinearOracle
 from bandit.policies.linear.ridge import STEADY, TRACKING
-from bandit.policies.vw.encoding import Reading
+from bandit.policies.reading import Reading
 
 A, B = Variant("a"), Variant("b")
 WAYS = (STEADY, TRACKING)

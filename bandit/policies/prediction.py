@@ -3,7 +3,7 @@
 Rewards are on the unit scale: 0 is the worst of the declared range, 1 the best.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -17,14 +17,3 @@ class Predicted(NamedTuple):
     rewards: Sequence[float]
     errors: Sequence[float]
     noise: float
-
-
-class Standing(NamedTuple):
-    """Which of several oracles is `serving`, after how many `switches` and `alarms` of a world that changed;
-    and by how many standard errors each lately predicted better than it, below 0 for worse.
-    """
-
-    serving: str
-    switches: int
-    alarms: int
-    leads: Mapping[str, float]

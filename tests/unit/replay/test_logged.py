@@ -7,8 +7,8 @@ from bandit.core.records import Arm, Decision, JoinedEvent, Outcome, Position, S
 from bandit.replay.chunks import CHUNK_ROWS, Columns
 from bandit.replay.collector import PausedCollector
 from bandit.replay.errors import BadPolicy
-from bandit.replay.gathering import Gathered
 from bandit.replay.judging import judge
+from bandit.replay.logged import LoggedColumns
 from bandit.replay.reward_model import CrossFitted
 from bandit.replay.sources import open_source
 from bandit.replay.targets import TargetColumns
@@ -28,7 +28,7 @@ def event(number, ids="abc", distribution=None, chosen=0, reward=1.0, subject=""
 
 
 def gathered(events):
-    columns = Gathered((0.0, 1.0), "a", "own")
+    columns = LoggedColumns((0.0, 1.0), "a", "own")
     for one in events:
         if not columns.treated and one.decision.arm is Arm.TREATMENT:
             columns.begin()

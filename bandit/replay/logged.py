@@ -22,7 +22,7 @@ from bandit.replay.errors import BadLog
 Propensity = Literal["own", "marginal"]
 
 
-class Gathered:
+class LoggedColumns:
     """A log's judged rows as they come. `take` each event; `logged` in the end."""
 
     def __init__(

@@ -9,30 +9,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from bandit.core.records import Position, Reward, Variant
-from bandit.eventlog import checking, reading, schema, writing
-from bandit.eventlog.codec import decode_decision, decode_digest
+from bandit.eventlog import checking, schema, writing
 from bandit.eventlog.files import DATABASE_NAME, Database, wal_path
 from bandit.eventlog.handles import Checkpoint, CheckpointMode, Handles
-from bandit.eventlog.log import (
-    Closing,
-    Count,
-    Definition,
-    Event,
-    Item,
-    LogBusy,
-    LogUnwritable,
-    Result,
-    SchemaTooNew,
-    StoredDecision,
-    Tick,
-)
+from bandit.eventlog.log import Item, LogBusy, LogUnwritable, Result, SchemaTooNew, Tick
+from bandit.eventlog.readable import Readable
 
 PASSIVE_CHECKPOINT_BYTES = 4 * 1024 * 1024
 """From this size of the write-ahead log on, its pages are brought into the database beside the writers."""
@@ -42,10 +28,6 @@ RESTART_CHECKPOINT_BYTES = 256 * 1024 * 1024
 
 LOOK_SECONDS = 0.1
 """How often it is looked whether the open files are still there, apart from each sync."""
-
-_SCAN_ROWS = 50_000
-_SEARCH_ENTRIES = 1_000
-_NEVER_US = 2**63 - 1
 
 _T = TypeVar("_T")
 
@@ -68,7 +50,7 @@ def checkpoint_due(data_dir: Path) -> bool:
     return size_bytes >= PASSIVE_CHECKPOINT_BYTES
 
 
-class SqliteEventLog:
+class SqliteEventLog(Readable):
     """The log of one data folder, as one process sees it. It is a `bandit.eventlog.log.EventLog`.
 
     `append` writes from one thread at a time, `sync` may run beside it in another, and reads may come from
@@ -76,8 +58,9 @@ class SqliteEventLog:
     then on, and every call raises LogUnwritable until `reopen` succeeds.
 
     `clock_us` gives the wall clock in microseconds since the epoch; `sync_file` makes the file behind a
-    descriptor durable. Raises FileNotFoundError if there is no log and `create` is False, SchemaTooNew, or
-    LogUnwritable.
+    descriptor durable. `database`, which its owner closes, is the file that the log must be, as a process has
+    known it that forked this one. Raises FileNotFoundError if there is no log and `create` is False,
+    SchemaTooNew, or LogUnwritable, also if another log, or none, is in the place of `database`.
     """
 
     def __init__(
@@ -87,7 +70,9 @@ class SqliteEventLog:
         clock_us: Callable[[], int] = _wall_clock_us,
         sync_file: Callable[[int], None] = _sync_data,
         create: bool = True,
+        database: Database | None = None,
     ) -> None:
+        super().__init__()
         self._data_dir = data_dir
         self._path = data_dir / DATABASE_NAME
         self._clock_us = clock_us
@@ -97,20 +82,25 @@ class SqliteEventLog:
         self._write_lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self._definitions: dict[tuple[str, int], Definition] = {}
         # The log's last row, if nobody else has written since this instance did.
         self._tail: writing.Tail | None = None
         self._dead = ""
         self._look_at_s = 0.0
-        if not create and not self._path.exists():
+        self._handles: Handles | None = None
+        self._own_database = None
+        if database is not None:
+            self._database = database
+            self._look()
+        elif not create and not self._path.exists():
             raise FileNotFoundError(
                 f"There is no event log in {data_dir}. Is it a --data-dir of banditd serve?"
             )
         try:
             if create:
                 data_dir.mkdir(parents=True, exist_ok=True)
-            self._handles: Handles | None = Handles.open(data_dir, create=create)
-            self._database = Database(data_dir)
+            self._handles = Handles.open(data_dir, create=create)
+            if database is None:
+                self._database = self._own_database = Database(data_dir)
         except (sqlite3.Error, OSError) as error:
             raise self._unwritable(error) from error
 
@@ -177,112 +167,8 @@ class SqliteEventLog:
         with self._write_lock, self._sync_lock, self._read_lock:
             self._refuse_fork()
             self._close_handles()
-            self._database.close()
-
-    def head(self) -> tuple[int, int]:
-        """(seq, at_us) of the last row; (0, 0) if there is none."""
-        return self._read(reading.head)
-
-    def definitions(self, after_seq: int = 0) -> list[Definition]:
-        """The definitions that came into force after `after_seq`, in seq order. Raises CorruptRecord."""
-        found = self._read(lambda connection: reading.definitions(connection, after_seq))
-        return [self._remember(definition) for definition in found]
-
-    def definition(self, experiment_id: str, version: int) -> Definition:
-        """One version of an experiment, always the same object. Raises CorruptRecord if the log has none."""
-        known = self._definitions.get((experiment_id, version))
-        if known is not None:
-            return known
-        return self._remember(
-            self._read(lambda connection: reading.definition(connection, experiment_id, version))
-        )
-
-    def decision(self, decision_id: str) -> StoredDecision | None:
-        """The decision with this id, of whichever experiment. Raises CorruptRecord."""
-        return self._stored_decisions([decision_id]).get(decision_id)
-
-    def events(
-        self, after_seq: int = 0, kinds: Collection[str] | None = None, batch: int = 1000
-    ) -> Iterator[Event]:
-        """The rows after `after_seq`, read `batch` seqs at a time, up to the last one when it starts."""
-        last, _ = self.head()
-        while after_seq < last:
-            up_to = min(after_seq + batch, last)
-            rows, after_seq = self._read(
-                partial(reading.page, after_seq=after_seq, up_to_seq=up_to, kinds=kinds)
-            )
-            yield from rows
-
-    def experiments_touched(self, after_seq: int) -> set[str]:
-        """The experiments that have rows after `after_seq`."""
-        touched: set[str] = set()
-        last, _ = self.head()
-        for low in range(after_seq, last, _SCAN_ROWS):
-            touched |= self._read(
-                partial(reading.experiments_touched, after_seq=low, up_to_seq=low + _SCAN_ROWS)
-            )
-        return touched
-
-    def counts(self) -> list[Count]:
-        """How many rows of each kind each experiment has, and their first and last time."""
-        found: dict[tuple[str, str], Count] = {}
-        last, _ = self.head()
-        for low in range(0, last, _SCAN_ROWS):
-            high = min(low + _SCAN_ROWS, last)
-            for row in self._read(partial(reading.counts, after_seq=low, up_to_seq=high)):
-                one = Count(*row)
-                before = found.get(one[:2], Count(*one[:2], 0, one.first_us, one.last_us))
-                found[one[:2]] = Count(*one[:2], before.rows + one.rows, before.first_us, one.last_us)
-        return [found[key] for key in sorted(found)]
-
-    def open_decisions(self, experiment_id: str) -> int:
-        """How many decisions of an experiment are not closed at the time of the last row."""
-        _, now_us = self.head()
-        after: Position | None = Position(now_us, -1)
-        total = 0
-        while after is not None:
-            count, after = self.count_closings(experiment_id, after, _NEVER_US, _SEARCH_ENTRIES)
-            total += count
-        return total
-
-    def count_closings(
-        self, experiment_id: str, after: Position, before_us: int, entries: int
-    ) -> tuple[int, Position | None]:
-        """How many of the next `entries` of the joined order that close before `before_us` are events.
-
-        Also answers with the last entry; None if there is none.
-        """
-        return self._read(
-            lambda connection: reading.count_closings(connection, experiment_id, after, before_us, entries)
-        )
-
-    def closings(self, experiment_id: str, after: Position, before_us: int, limit: int) -> list[Closing]:
-        """The entries of the joined order after `after` and before `before_us`; empty only at its end."""
-        return self._read(
-            lambda connection: reading.closings(connection, experiment_id, after, before_us, limit)
-        )
-
-    def rewards_of(self, decision_ids: Sequence[str]) -> dict[str, list[Reward]]:
-        """The rewards of each decision that has any. Raises CorruptRecord."""
-        return self._read(lambda connection: reading.rewards_of(connection, decision_ids))
-
-    def next_due_us(self, experiment_id: str, after: Position) -> int | None:
-        """A time before which no event after `after` closes; None if nothing is open.
-
-        It is exact if it is before the last row's time. Ahead of that it may be too early: a reward may have
-        closed any number of decisions whose windows have not ended, and only some are looked at.
-        """
-        _, now_us = self.head()
-        last: Position | None = after
-        while last is not None:
-            due_us, last = self._read(
-                partial(
-                    reading.next_closing, experiment_id=experiment_id, after=last, entries=_SEARCH_ENTRIES
-                )
-            )
-            if due_us is None and last is not None and last.closing_us >= now_us:
-                return last.closing_us
-        return due_us
+            if self._own_database is not None:
+                self._own_database.close()
 
     def check_chain(self, progress: Callable[[int], None] | None = None) -> int | None:
         """The first seq whose row is not the one that was written, else None. Reads the whole log."""
@@ -375,22 +261,6 @@ class SqliteEventLog:
             except sqlite3.Error as error:
                 self._die(error)
 
-    def _stored_decisions(self, decision_ids: Sequence[str]) -> dict[str, StoredDecision]:
-        rows = self._read(lambda connection: reading.decisions(connection, decision_ids))
-        found: dict[str, StoredDecision] = {}
-        for experiment_id, decision_id, subject, record, seq, at_us in rows:
-            catalogue = partial(self._catalogue, experiment_id)
-            decision = decode_decision(experiment_id, decision_id, subject, record, catalogue)
-            found[decision_id] = StoredDecision(decision, decode_digest(record), seq, at_us)
-        return found
-
-    def _catalogue(self, experiment_id: str, version: int) -> tuple[Variant, ...]:
-        return self.definition(experiment_id, version).catalogue
-
-    def _remember(self, definition: Definition) -> Definition:
-        # The first one stays: what is computed once for a catalogue is found by the object.
-        return self._definitions.setdefault((definition.experiment.id, definition.version), definition)
-
     def _alive(self) -> Handles:
         self._refuse_fork()
         if self._dead or self._handles is None:
@@ -419,7 +289,9 @@ class SqliteEventLog:
         raise unwritable from error
 
     def _unwritable(self, error: Exception) -> LogUnwritable:
+        cure = "Check that its disk has room and works, and that the folder may be written."
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            cure = "Its file is damaged, or none of ours: restore it from a backup."
         return LogUnwritable(
-            f"The event log in {self._data_dir} can't be used ({type(error).__name__}: {error}). Check that "
-            "its disk has room and works, and that the folder may be written."
+            f"The event log in {self._data_dir} can't be used ({type(error).__name__}: {error}). {cure}"
         )

@@ -120,9 +120,8 @@ def _bound(address: str, flag: str) -> socket.socket:
 
 
 def _unbound(address: str, flag: str, error: OSError) -> BadAddress:
-    return BadAddress(
-        f"{address} can't be bound: {error.strerror}; stop what uses it, or choose another {flag}"
-    )
+    cure = "stop what uses it, or choose" if error.errno == errno.EADDRINUSE else "choose"
+    return BadAddress(f"{address} can't be bound: {error.strerror}; {cure} another {flag}")
 
 
 def _resolved(address: str) -> tuple[int, int, int, tuple[Any, ...]]:

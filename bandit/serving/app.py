@@ -6,6 +6,7 @@ Everything gRPC is created here, after the fork.
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from bandit.eventlog.files import Database
 from bandit.eventlog.group_commit import GroupCommit
 from bandit.eventlog.log import LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
@@ -27,7 +29,7 @@ from bandit.serving import components
 from bandit.serving.interceptors import Gate, Phase
 from bandit.serving.loading import OneByOne, in_turn
 from bandit.serving.metrics import Metrics
-from bandit.serving.models import Models
+from bandit.serving.models import QUICK_POLICIES, Models
 from bandit.serving.service import Service
 from bandit.serving.servicers import SERVICE, add_bandit_service
 from bandit.serving.standstill import Standstill
@@ -45,8 +47,8 @@ LEAVE_SECONDS: Final = 0.05
 """The transport has so long to send the last reply."""
 
 
-def run(settings: Settings, index: int, address: str, report: components.Report) -> None:
-    """Serves until SIGTERM."""
+def run(settings: Settings, index: int, address: str, database: Database, report: components.Report) -> None:
+    """Serves until SIGTERM. `database` is the log's file. Raises LogUnwritable if another is in its place."""
     configure(settings.log_level, process=f"worker-{index}")
     import uvloop
 
@@ -56,7 +58,7 @@ def run(settings: Settings, index: int, address: str, report: components.Report)
     # Not `uvloop.run`, nor a stop of the server: both answer calls that are just arriving with CANCELLED,
     # which says that the caller gave up. When the process ends, they are UNAVAILABLE, as for a server that is
     # gone.
-    uvloop.new_event_loop().run_until_complete(_App(settings, address, report).serve())
+    uvloop.new_event_loop().run_until_complete(_App(settings, address, database, report).serve())
 
 
 _kept: Final[list[grpc.aio.Server]] = []
@@ -64,9 +66,12 @@ _kept: Final[list[grpc.aio.Server]] = []
 
 
 class _App:
-    def __init__(self, settings: Settings, address: str, report: components.Report) -> None:
+    def __init__(
+        self, settings: Settings, address: str, database: Database, report: components.Report
+    ) -> None:
         self._settings = settings
         self._address = address
+        self._database = database
         self._report = report
         self._logger = structlog.get_logger("server")
         self._views = Views()
@@ -84,19 +89,20 @@ class _App:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         # Two instances of the log, so that a refresh never waits for a sync or a reopening.
-        reader = SqliteEventLog(self._settings.data_dir, create=False)
+        reader = self._open_log()
         self._views.take(reader.definitions())
         log = GroupCommit(
-            SqliteEventLog(self._settings.data_dir, create=False),
+            self._open_log(),
             partial(_soon, loop),
             on_state=lambda up: _soon(loop, self._log_state, up, log),
             on_commit=self._metrics.committed,
             on_sync=self._metrics.synced,
         )
 
+        policies = OneByOne(self._models)
         service = Service(
             views=self._views,
-            models=OneByOne(self._models),
+            models=policies,
             log=log,
             key=read_key(self._settings.data_dir),
             metrics=self._metrics,
@@ -113,13 +119,25 @@ class _App:
             transport=self._settings.transport.value,
             experiments=len(self._views),
         )
+        warming = asyncio.create_task(self._warm(policies))
         refresher = asyncio.create_task(self._refresh(reader, log))
         await stop.wait()
         await self._drain()
+        warming.cancel()
         refresher.cancel()
         await asyncio.to_thread(log.close)
         self._metrics.flush()
         self._logger.info("stopped")
+
+    async def _warm(self, policies: OneByOne) -> None:
+        """Loads policies before the first calls ask for them: as many as are loaded for the least time."""
+        for view in itertools.islice(self._views, QUICK_POLICIES):
+            # Whoever asks for one that can't be loaded is told.
+            with contextlib.suppress(Exception):
+                await policies.load(view)
+
+    def _open_log(self) -> SqliteEventLog:
+        return SqliteEventLog(self._settings.data_dir, create=False, database=self._database)
 
     def _server(self, service: Service, loop: asyncio.AbstractEventLoop) -> grpc.aio.Server:
         server = new_server(self._settings.transport)
@@ -224,7 +242,9 @@ class _App:
 
     def _report_standstill(self, reader: SqliteEventLog) -> None:
         before = self._standstill.detail
-        if not self._standstill.look(reader.head()[1], time.time_ns() // 1_000):
+        changed = self._standstill.look(reader.head()[1], time.time_ns() // 1_000)
+        self._metrics.log_ahead_us(self._standstill.ahead_us)
+        if not changed:
             return
         detail = self._standstill.detail
         if not detail:

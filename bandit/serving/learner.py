@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from bandit.eventlog.files import Database
 from bandit.eventlog.log import LogUnwritable
 from bandit.eventlog.sqlite import SqliteEventLog
 from bandit.learning.trainer import Trainer
@@ -22,10 +23,11 @@ LOCK_WAIT_SECONDS: Final = 6.0
 """The learner of a server that was killed ends within 5 s; until then it holds the lock."""
 
 
-def run(settings: Settings, report: components.Report) -> None:
+def run(settings: Settings, report: components.Report, database: Database | None = None) -> None:
     """Learns until SIGTERM, or Ctrl-C where that is not ignored.
 
-    Raises FolderBusy if another learner holds the folder.
+    `database` is the log's file; without, whichever is there. Raises FolderBusy if another learner holds the
+    folder, and LogUnwritable if another file is in the log's place.
     """
     configure(settings.log_level, process=components.LEARNER)
     stopping = False
@@ -39,7 +41,7 @@ def run(settings: Settings, report: components.Report) -> None:
         signal.signal(signal.SIGINT, stop)
     logger = structlog.get_logger("learner")
     with FolderLock(settings.data_dir / "learner.lock", "A learner", wait_s=LOCK_WAIT_SECONDS):
-        log = SqliteEventLog(settings.data_dir, create=False)
+        log = SqliteEventLog(settings.data_dir, create=False, database=database)
         store = SnapshotStore(settings.data_dir, keep=settings.snapshots_kept)
         metrics = Metrics(lambda _: frozenset())
         trainer = Trainer(log, store, clock_us=wall_clock_us, watch=metrics)

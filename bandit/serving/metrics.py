@@ -13,6 +13,7 @@ import shutil
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from bandit.eventlog.log import RewardOutcome
 
+_FOLDER_NAME: Final = "metrics"
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _CALL_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _COMMIT_SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -34,11 +36,25 @@ CALL_VARIANT: Final = "(from the call)"
 
 def prepare(data_dir: Path) -> Path:
     """Makes the folder of the counters, empty: a restart of the server starts them anew."""
-    folder = data_dir / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(data_dir)
+    folder = data_dir / _FOLDER_NAME
     folder.mkdir(parents=True)
     os.environ[_FOLDER_VARIABLE] = str(folder)
     return folder
+
+
+def remove(data_dir: Path) -> None:
+    """Removes the folder of the counters, if there is one; for when no process of the server counts."""
+    shutil.rmtree(data_dir / _FOLDER_NAME, ignore_errors=True)
+
+
+def forget_process(pid: int) -> None:
+    """What a process that died said of its present state is said no more; what it counted stays."""
+    if os.environ.get(_FOLDER_VARIABLE):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        with suppress(OSError):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped upstream
 
 
 class Metrics:
@@ -127,6 +143,12 @@ class Metrics:
         )
         # Before the log was tried: a gauge starts at 0, and a process that is starting is no outage.
         self._log_up.set(1)
+        self._log_ahead = Gauge(
+            "banditd_log_ahead_seconds",
+            "Seconds that log time is ahead of the clock, and stands still; 0 normally.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._learned = Counter(
             "banditd_joined_events", "Joined events taken by the learner.", ["experiment"], registry=registry
         )
@@ -228,6 +250,10 @@ class Metrics:
     def log_up(self, up: bool) -> None:
         """The log can, or can't, be written."""
         self._log_up.set(int(up))
+
+    def log_ahead_us(self, ahead_us: int) -> None:
+        """How far log time is ahead of the clock."""
+        self._log_ahead.set(ahead_us / 1e6)
 
     def learned(self, experiment_id: str, events: int) -> None:
         """The learner took joined events."""

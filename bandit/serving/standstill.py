@@ -13,13 +13,16 @@ class Standstill:
     def __init__(self) -> None:
         self.detail = ""
         """What health says; empty while log time moves."""
+        self.ahead_us = 0
+        """By how much, at the last look; 0 if it is not ahead."""
 
     def look(self, head_us: int, now_us: int) -> bool:
         """Takes the last row's time and the clock's, both since the epoch; whether `detail` changed."""
-        before, ahead_us = self.detail, head_us - now_us
-        if ahead_us <= 0:
+        before = self.detail
+        self.ahead_us = max(0, head_us - now_us)
+        if not self.ahead_us:
             self.detail = ""
-        elif ahead_us > AHEAD_US or before:
+        elif self.ahead_us > AHEAD_US or before:
             until = datetime.fromtimestamp(head_us / 1e6, UTC)
             self.detail = (
                 f"log time stands still until {until:%Y-%m-%d %H:%M:%S} UTC, when the clock reaches the "

@@ -1,7 +1,7 @@
 """The experiments in force, as this process knows them from the log."""
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bandit.core.choose import View
@@ -57,3 +57,7 @@ class Views:
 
     def __len__(self) -> int:
         return len(self._views)
+
+    def __iter__(self) -> Iterator[View]:
+        """The views in force now."""
+        return iter(list(self._views.values()))

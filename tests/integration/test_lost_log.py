@@ -1,11 +1,14 @@
 """A real server whose log is deleted, replaced, moved, or ahead of the clock."""
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,22 +21,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bandit.client import BanditClient, BanditError
 from bandit.eventlog.log import Tick
 from bandit.eventlog.sqlite import SqliteEventLog
+from pages import experiments_of
 from waiting import until
 
 TIMEOUT_S = 20.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
-EXPERIMENT = """
-  - id: {id}
-    owner: growth@shop.example
-    variants: [{{id: a}}, {{id: b}}]
-    baseline: a
-    signals: {{recency: {{type: number}}}}
-    reward: {{metric: visit, default: none, learn: on_reward}}
-    on_log_failure: {id}
-"""
-EXPERIMENTS = "experiments:" + "".join(EXPERIMENT.format(id=id) for id in ("baseline", "fail"))
+EXPERIMENTS = experiments_of("baseline", failing=["fail"])
 
 
 def health(address: str) -> int:
@@ -50,11 +45,18 @@ def component(data_dir: Path, name: str) -> dict[str, Any]:
 
 def told(log: Path, event: str) -> list[dict[str, Any]]:
     """The lines about an event in a server's output."""
-    return [
-        line
-        for line in map(json.loads, filter(lambda text: text.startswith("{"), log.read_text().splitlines()))
-        if line["event"] == event
-    ]
+    # A long line may be read before the end of it is written.
+    whole, _, _ = log.read_text().rpartition("\n")
+    lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def metric(output: Path, name: str) -> float:
+    """A metric without labels, from a server's page."""
+    (page,) = told(output, "page up")
+    with urllib.request.urlopen(f"http://{page['address']}/metrics", timeout=TIMEOUT_S) as answer:
+        lines = [line.split() for line in answer.read().decode().splitlines()]
+    return next(float(line[1]) for line in lines if line[0] == name)
 
 
 def rows(database: Path, kind: str) -> set[str]:
@@ -124,6 +126,37 @@ def test_nothing_is_acknowledged_into_a_log_that_was_deleted_or_replaced(
         assert set(known) <= rows(data_dir / "events.db", "reward")
 
 
+@pytest.mark.parametrize("lose", [delete_all, restore_a_backup])
+def test_a_process_that_is_restarted_after_it_refuses_the_log_as_its_siblings_do(
+    servers: Any, lose: Callable[[Path], None]
+) -> None:
+    address = servers.start("127.0.0.1:0", "--workers", "2", experiments_text=EXPERIMENTS)
+    data_dir, output = servers.folder() / "data", servers.folder() / "log"
+    until(lambda: told(output, "learning") and len(told(output, "serving")) == 2)
+    clients = [BanditClient(address, timeout_s=TIMEOUT_S) for _ in range(6)]
+    for client in clients:
+        assert client.choose("fail", {}).source == "UNTRAINED"
+    lose(data_dir)
+    for name in ("worker-0", "learner"):
+        os.kill(component(data_dir, "processes")[name], signal.SIGKILL)
+    for name in ("worker-0", "learner"):
+        failed = until(
+            lambda name=name: [line for line in told(output, "child failed") if line["process"] == name]
+        )
+        assert "events.db was deleted or replaced under the running process" in failed[0]["exception"]
+    # None was up with what is there now.
+    assert len(told(output, "serving")) == 2
+    assert len(told(output, "learning")) == 1
+    until(lambda: component(data_dir, "log")["detail"])
+    for name in ("log", "learner"):
+        until(lambda name=name: "was deleted or replaced" in component(data_dir, name)["detail"])
+        assert not component(data_dir, name)["ok"]
+    for client in clients:
+        assert refused(lambda c=client: c.choose("fail", {})) == "LOG_UNWRITABLE"
+        client.close()
+    assert (data_dir / "events.db").exists() == (lose is restore_a_backup)
+
+
 def test_a_server_without_calls_sees_it_too_and_serves_on_once_its_folder_is_back(servers: Any) -> None:
     address = servers.start("127.0.0.1:0", "--workers", "2", experiments_text=EXPERIMENTS)
     data_dir, output = servers.folder() / "data", servers.folder() / "log"
@@ -142,10 +175,13 @@ def test_a_server_without_calls_sees_it_too_and_serves_on_once_its_folder_is_bac
 
 
 def test_a_log_ahead_of_the_clock_is_told_in_health_while_the_server_serves(servers: Any) -> None:
-    address = servers.start("127.0.0.1:0", experiments_text=EXPERIMENTS)
+    page = ("--metrics-listen", "127.0.0.1:0")
+    address = servers.start("127.0.0.1:0", *page, experiments_text=EXPERIMENTS)
     data_dir, output = servers.folder() / "data", servers.folder() / "log"
     until(lambda: component(data_dir, "log")["ok"] and component(data_dir, "learner")["ok"])
     assert component(data_dir, "log")["detail"] == ""
+    until(lambda: told(output, "page up"))
+    assert metric(output, "banditd_log_ahead_seconds") == 0
     # As a writer leaves it whose clock is an hour ahead for a moment.
     ahead = SqliteEventLog(data_dir, clock_us=lambda: (time.time_ns() // 1_000) + 3_600_000_000)
     ahead.append([Tick()])
@@ -157,6 +193,7 @@ def test_a_log_ahead_of_the_clock_is_told_in_health_while_the_server_serves(serv
     assert f"stands still until {end} UTC" in state["detail"]
     (warning,) = told(output, "log time stands still")
     assert (warning["level"], warning["detail"]) == ("warning", state["detail"])
+    assert 0 < metric(output, "banditd_log_ahead_seconds") <= 3_600
     assert health(address) == SERVING
     with BanditClient(address, timeout_s=TIMEOUT_S) as client:
         assert client.reward(client.choose("fail", {}).decision_id, 1.0) == "RECORDED"

@@ -260,6 +260,23 @@ def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> Non
     assert samples["banditd_snapshots_published_total", frozenset({("experiment", "mail")})] >= 1
 
 
+def test_a_worker_that_starts_has_its_policies_before_anyone_calls(watched: Watched) -> None:
+    def learned() -> bool:
+        response = watched.choose("mail")
+        watched.stub().Reward(pb.RewardRequest(decision_id=response.decision_id, value=1), timeout=TIMEOUT_S)
+        return response.source == pb.DECISION_SOURCE_LEARNED
+
+    until(learned)
+    # How old a snapshot is, is told of those that are in memory.
+    age = ("banditd_snapshot_age_seconds", frozenset({("experiment", "mail")}))
+    until(lambda: age in watched.samples())
+    for name in ("worker-0", "worker-1"):
+        os.kill(watched.component("processes")[name], signal.SIGKILL)
+    # What the dead told is gone with them.
+    until(lambda: age not in watched.samples())
+    until(lambda: age in watched.samples())
+
+
 def test_texts_of_calls_never_become_labels(watched: Watched) -> None:
     marker = "label-marker"
     labels = {"experiment": "own", "variant": "(from the call)", "source": "UNTRAINED", "arm": "TREATMENT"}
@@ -436,6 +453,10 @@ def test_a_broken_file_is_told_and_changes_nothing_until_it_is_mended(own: Watch
     file.write_text(EXPERIMENTS)
     until(lambda: own.serves("experiments"))
     assert own.health()[0] == 200
+    # Once as the server started, once as it was mended, though that changes nothing.
+    lines = [json.loads(line) for line in (own.folder / "log").read_text().splitlines()]
+    told = [line for line in lines if line["event"] == "experiments file in order"]
+    assert [(line["file"], line["changed"]) for line in told] == [(str(file), 3), (str(file), 0)]
 
 
 def test_a_changed_file_comes_into_force_and_a_removed_experiment_serves_the_baseline(own: Watched) -> None:

@@ -379,3 +379,9 @@ def test_what_was_told_as_committed_is_there_after_kill_9(child, tmp_path, exper
     assert {line for line in told if not line.startswith("reward ")} <= decisions
     assert {line.removeprefix("reward ") for line in told if line.startswith("reward ")} <= rewarded
     assert len(told) >= 4
+
+
+def test_of_a_file_that_is_no_database_it_is_not_said_that_the_disk_is_full(tmp_path):
+    (tmp_path / "events.db").write_text("no database\n" * 1_000)
+    with pytest.raises(LogUnwritable, match="damaged, or none of ours: restore it"):
+        SqliteEventLog(tmp_path, create=False)

@@ -201,7 +201,7 @@ def test_what_is_due_next_is_the_closing_of_the_first_event_not_yet_read(
 def test_what_is_due_is_found_behind_any_number_of_decisions_that_rewards_closed(
     start, log, decide, reward, tick, clock, monkeypatch
 ):
-    monkeypatch.setattr("bandit.eventlog.sqlite._SEARCH_ENTRIES", 4)
+    monkeypatch.setattr("bandit.eventlog.readable._SEARCH_ENTRIES", 4)
     experiment = start(rule={"learn": "on_reward"})
     rewarded = [f"d{n}" for n in range(50)]
     log.append([decide(experiment, decision_id) for decision_id in rewarded])

@@ -133,6 +133,25 @@ def test_a_file_that_gets_the_number_of_a_deleted_one_is_not_taken_for_it(tmp_pa
     database.close()
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_log_that_is_opened_as_a_known_one_is_that_or_none(open_log, tmp_path, replace):
+    open_log().close()
+    known = Database(tmp_path)
+    log = open_log(create=False, database=known)
+    log.append([Tick()])
+    log.close()
+    restored = backup(tmp_path, "restored.db")
+    (tmp_path / "events.db").rename(tmp_path / "aside.db")
+    if replace:
+        restored.rename(tmp_path / "events.db")
+    with pytest.raises(LogUnwritable, match=f"events.db was {LOST}"):
+        open_log(create=False, database=known)
+    assert (tmp_path / "events.db").exists() == replace
+    (tmp_path / "aside.db").replace(tmp_path / "events.db")
+    open_log(create=False, database=known).append([Tick()])
+    known.close()
+
+
 def test_a_failed_disk_on_which_a_backup_was_put_is_not_taken_for_the_log(open_log, tmp_path):
     log = open_log()
     log.append([Tick()])

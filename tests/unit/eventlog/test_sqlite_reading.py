@@ -65,7 +65,7 @@ def test_only_experiments_with_rows_after_a_seq_are_touched(filled, monkeypatch)
     assert filled.experiments_touched(3) == {"checkout", "front-page"}
     assert filled.experiments_touched(4) == {"front-page"}
     assert filled.experiments_touched(5) == set()
-    monkeypatch.setattr("bandit.eventlog.sqlite._SCAN_ROWS", 2)
+    monkeypatch.setattr("bandit.eventlog.readable._SCAN_ROWS", 2)
     assert filled.experiments_touched(0) == {"front-page", "checkout"}
 
 

@@ -79,6 +79,16 @@ def test_a_process_that_is_starting_is_no_outage_of_the_log(tmp_path: Path) -> N
     assert "banditd_log_up 1.0" in said(STARTED + "show()", tmp_path)
 
 
+def test_log_time_is_ahead_by_no_second_until_it_is_and_by_the_most_that_a_living_process_sees(
+    tmp_path: Path,
+) -> None:
+    assert "banditd_log_ahead_seconds 0.0" in said(STARTED + "show()", tmp_path)
+    script = STARTED + "counted.log_ahead_us(7_250_000)\nshow()"
+    assert "banditd_log_ahead_seconds 7.25" in said(script, tmp_path)
+    forgotten = STARTED + "counted.log_ahead_us(1)\nimport os\nmetrics.forget_process(os.getpid())\nshow()"
+    assert not any(line.startswith("banditd_log_ahead_seconds ") for line in said(forgotten, tmp_path))
+
+
 def test_what_calls_count_is_seen_once_it_is_carried_over(tmp_path: Path) -> None:
     assert not COUNTED & said(STARTED + COUNT + "show()", tmp_path)
     assert COUNTED - said(STARTED + COUNT + "counted.flush()\nshow()", tmp_path) == set()

@@ -13,6 +13,7 @@ def test_it_is_said_once_with_its_end_and_taken_back_when_the_clock_gets_there()
     for left_us in (3_600_000_000, AHEAD_US, 1):
         assert not standstill.look(head_us, head_us - left_us)
         assert standstill.detail
+        assert standstill.ahead_us == left_us
     assert standstill.look(head_us, head_us)
     assert standstill.detail == ""
 
@@ -26,6 +27,7 @@ def test_a_later_end_is_a_change() -> None:
 
 def test_clocks_that_differ_by_a_little_are_not_worth_a_word() -> None:
     standstill = Standstill()
-    for lead_us in (0, -1_000_000, AHEAD_US):
+    for lead_us in (AHEAD_US, -1_000_000, 0):
         assert not standstill.look(NOON_US + lead_us, NOON_US)
+        assert standstill.ahead_us == max(0, lead_us)
     assert standstill.detail == ""

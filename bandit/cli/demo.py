@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from bandit.cli.usage import told_of_system
+
 QUICK_CUSTOMERS: Final = 12_000
 
 
@@ -97,7 +99,7 @@ def _folder(given: Path | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         empty = not any(folder.iterdir())
     except OSError as error:
-        raise typer.BadParameter(str(error), param_hint="--data-dir") from error
+        raise typer.BadParameter(told_of_system(error), param_hint="--data-dir") from error
     if not empty:
         raise typer.BadParameter(f"{folder} is not empty; give a new folder", param_hint="--data-dir")
     return folder.absolute()

@@ -32,10 +32,9 @@ def command(
     """
     from bandit.cli.showing import bars
     from bandit.replay.runner import choose_experiment, evaluate
-    from bandit.replay.sources import open_source
 
     given, declared = asked.options(), asked.declared_range()
-    with judging.failures("evaluate"), bars() as progress, open_source(log, reward_range=declared) as source:
+    with judging.failures("evaluate", policy), bars() as progress, judging.opened(log, declared) as source:
         found = evaluate(source, choose_experiment(source, asked.experiment), policy, given, progress)
         kind = source.kind
     if asked.as_json:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bandit.cli.usage import told_of_system
+
 if TYPE_CHECKING:
     from bandit.learning.overview import Standing
 
@@ -46,14 +48,14 @@ def list_all(
     from bandit.snapshots.store import SnapshotStore
 
     try:
-        log = SqliteEventLog(data_dir, create=False)
+        log = SqliteEventLog(data_dir.absolute(), create=False)
         try:
             with bars() as progress:
                 standings = overview(log, SnapshotStore(data_dir), progress)
         finally:
             log.close()
     except (CorruptRecord, LogUnwritable, SchemaTooNew, OSError) as error:
-        typer.echo(f"banditd experiment list: {error}", err=True)
+        typer.echo(f"banditd experiment list: {told_of_system(error)}", err=True)
         raise typer.Exit(1) from error
     problems = _problems(data_dir)
     if as_json:

@@ -1,9 +1,11 @@
-"""What `evaluate` and `replay` have in common: how they fail, and what is shown."""
+"""What `evaluate` and `replay` have in common: how a log is opened, how they fail, and what is shown."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -11,11 +13,19 @@ if TYPE_CHECKING:
     from bandit.replay.estimators import Estimate
     from bandit.replay.judging import Judgement
     from bandit.replay.runner import Evaluation, Options
+    from bandit.replay.sources import Source
+
+_SQLITE: Final = b"SQLite format 3\0"
+_EXPORT_KEYS: Final = {"seq", "kind", "record"}
 
 
 @contextmanager
-def failures(command: str) -> Iterator[None]:
-    """A log that can't be used ends the command with exit code 1, a policy that there is not with 2."""
+def failures(command: str, policies: Sequence[str] = ()) -> Iterator[None]:
+    """A log that can't be used ends the command with exit code 1, a policy that there is not with 2.
+
+    `policies` are those that were asked for: where one is misspelt, the one that was meant is told.
+    """
+    from bandit.cli.spelling import meant
     from bandit.replay.errors import BadLog, BadPolicy, MissingExtra
 
     try:
@@ -27,8 +37,46 @@ def failures(command: str) -> Iterator[None]:
         typer.echo(f"banditd {command}: {error}", err=True)
         raise typer.Exit(1) from error
     except BadPolicy as error:
-        typer.echo(f"banditd {command}: {error}", err=True)
+        question = meant(command, policies)
+        typer.echo(f"banditd {command}: {error}{question and f'; {question}'}", err=True)
         raise typer.Exit(2) from error
+
+
+@contextmanager
+def opened(log: Path, reward_range: tuple[float, float] | None) -> "Iterator[Source]":
+    """The source that a log is, as `open_source` gives it. Raises BadLog, also for what it can't be told from
+    decision lines by: files of banditd's own that hold a log in another form.
+    """
+    from bandit.replay.errors import BadLog
+    from bandit.replay.sources import open_source
+
+    try:
+        if log.is_file() and (advice := _advice(log)):
+            raise BadLog(f"{log} {advice}")
+        with open_source(log, reward_range=reward_range) as source:
+            yield source
+    except PermissionError as error:
+        raise BadLog(f"{error.filename or log} can't be read: {error.strerror}; make it readable") from error
+
+
+def _advice(log: Path) -> str:
+    """What to do with a file that holds a log which is no decision lines; empty for any other."""
+    from bandit.eventlog.formats.lines import read
+
+    with log.open("rb") as file:
+        if file.read(len(_SQLITE)) == _SQLITE:
+            return "is the database of a data folder; give the folder that it stands in"
+    for _, line in islice(read(log, lambda number, bad: None), 1):
+        try:
+            first = json.loads(line)
+        except ValueError:
+            return ""
+        if isinstance(first, dict) and first.keys() >= _EXPORT_KEYS:
+            return (
+                "is a jsonl export, event by event; make a data folder of it (banditd log import "
+                f"{log} --data-dir NEW) and give that, or export as dsjson or parquet"
+            )
+    return ""
 
 
 def result(found: "Evaluation", kind: str, given: "Options") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from bandit.cli.folder import problem_of
 from bandit.cli.log_import import Format, definition_of
+from bandit.cli.usage import told_of_system
 from bandit.settings import Settings, Transport
 
 _WITH_FROM = "goes with --from, which names a historic log to start from"
@@ -133,7 +134,7 @@ def command(
         try:
             learner.run(settings, lambda name, ok, detail: None)
         except (CorruptRecord, FolderBusy, LogUnwritable, SchemaTooNew, OSError) as error:
-            problem = str(error)
+            problem = told_of_system(error)
     if problem:
         typer.echo(f"banditd learn: {problem}", err=True)
     code = 1 if problem else 0

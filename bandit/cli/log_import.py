@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bandit.cli.usage import told_of_system
+
 if TYPE_CHECKING:
     from bandit.core.experiment import Experiment
     from bandit.eventlog.importing import Imported
@@ -71,11 +73,17 @@ def command(
     source's times, in their order, and its definitions say what it was imported from.
     """
     from bandit.cli.showing import bars
+    from bandit.eventlog.files import DATABASE_NAME
     from bandit.eventlog.formats.lines import StoppedAtBadLine
     from bandit.eventlog.importing import BadImport, Options, guess, import_log
     from bandit.eventlog.log import LogUnwritable
     from bandit.secret import key_for_imported
 
+    if (path / DATABASE_NAME).exists():
+        raise typer.BadParameter(
+            f"{path} is a data folder: serve or judge it as it is, or export it first",
+            param_hint="FILE_OR_FOLDER",
+        )
     if experiments is not None and reward_range:
         raise typer.BadParameter("the experiment file says it already", param_hint="--reward-range")
     low_high = _range(reward_range)
@@ -104,7 +112,7 @@ def command(
         typer.echo(f"banditd log import: {path}: {error}. Nothing was imported.", err=True)
         raise typer.Exit(1) from error
     except (BadImport, LogUnwritable, OSError) as error:
-        typer.echo(f"banditd log import: {error}", err=True)
+        typer.echo(f"banditd log import: {told_of_system(error)}", err=True)
         raise typer.Exit(1) from error
     if as_json:
         print(json.dumps({**_result(imported), "subject_key_made": new_key}))

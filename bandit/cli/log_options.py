@@ -87,10 +87,14 @@ class Asked:
         from bandit.replay.runner import Options
 
         if self.propensity not in ("own", "marginal"):
-            raise typer.BadParameter(f"--propensity is {self.propensity!r}; use own or marginal")
+            raise typer.BadParameter(
+                f"{self.propensity!r} is neither; use own or marginal", param_hint="--propensity"
+            )
         kind, _, column = self.reward_model.partition(":")
         if kind not in ("none", "vw", "column") or (kind == "column") != bool(column):
-            raise typer.BadParameter(f"--reward-model is {self.reward_model!r}; use none, vw or column:NAME")
+            raise typer.BadParameter(
+                f"{self.reward_model!r} is none; use none, vw or column:NAME", param_hint="--reward-model"
+            )
         return Options(
             metric=self.metric,
             since_us=_time_us(self.since, "--since"),
@@ -113,7 +117,8 @@ class Asked:
             low, high = math.nan, math.nan
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise typer.BadParameter(
-                f"--reward-range is {self.reward_range!r}; write LOW,HIGH, such as 0,1 or -1,0"
+                f"{self.reward_range!r} is no range; write LOW,HIGH, such as 0,1 or -1,0",
+                param_hint="--reward-range",
             )
         return low, high
 
@@ -161,7 +166,7 @@ def _time_us(text: str, option: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{option} is {text!r}; write an ISO 8601 time, such as 2026-01-31T18:00:00Z"
+            f"{text!r} is no time; write it by ISO 8601, such as 2026-01-31T18:00:00Z", param_hint=option
         ) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return (moment - _EPOCH) // timedelta(microseconds=1)

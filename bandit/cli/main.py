@@ -6,7 +6,7 @@ A verb is a module of this room. One with `command`, a function that typer under
 imports what is heavy inside its function.
 
 Every command has --json (one JSON object on stdout, nothing else) and exits with 0, 1 for a failed check or a
-failure, 2 for bad usage.
+failure, 2 for bad usage. What went wrong is one line on stderr.
 """
 
 import sys
@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from bandit import __version__
+from bandit.cli import usage
 
 VERBS = (
     "serve",
@@ -36,7 +37,21 @@ VERBS = (
 
 def main() -> None:
     """Runs the command line of this process; ends it with the command's exit code."""
-    app_for(sys.argv[1:])(prog_name="banditd")
+    if option := usage.without_path(sys.argv[1:]):
+        print(f"banditd: {option} is empty; give a path (is a variable unset?)", file=sys.stderr)
+        sys.exit(2)
+    try:
+        sys.exit(app_for(sys.argv[1:])(prog_name="banditd", standalone_mode=False))
+    except OSError as error:
+        # No fault of the program's: a traceback would hide what the system said.
+        line, code = f"banditd: {usage.told_of_system(error)}", 1
+    except Exception as error:
+        if not isinstance(error, usage.UsageError):
+            raise
+        line, code = usage.told(error), 2
+    if line:
+        print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 def app_for(arguments: Sequence[str]) -> typer.Typer:
@@ -54,9 +69,11 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
     for verb in verbs:
         module = import_module(f"bandit.cli.{verb}")
         if hasattr(module, "app"):
+            for command in module.app.registered_commands:
+                command.help = usage.unwrapped(command.callback.__doc__)
             app.add_typer(module.app, name=verb)
         else:
-            app.command(verb)(module.command)
+            app.command(verb, help=usage.unwrapped(module.command.__doc__))(module.command)
     return app
 
 

@@ -32,10 +32,9 @@ def command(
     """
     from bandit.cli.showing import bars
     from bandit.replay.runner import choose_experiment, replay
-    from bandit.replay.sources import open_source
 
     given, declared = asked.options(), asked.declared_range()
-    with judging.failures("replay"), bars() as progress, open_source(log, reward_range=declared) as source:
+    with judging.failures("replay", policy), bars() as progress, judging.opened(log, declared) as source:
         found = replay(source, choose_experiment(source, asked.experiment), policy, given, progress)
         kind = source.kind
     if asked.as_json:

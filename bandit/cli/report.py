@@ -39,10 +39,10 @@ def command(
     from bandit.cli.showing import bars, console_for_people
     from bandit.replay.report import collect, render
     from bandit.replay.runner import choose_experiment
-    from bandit.replay.sources import open_source
 
     given, declared = asked.options(), asked.declared_range()
-    with judging.failures("report"), bars() as progress, open_source(log, reward_range=declared) as source:
+    failures = judging.failures("report", policy or [])
+    with failures, bars() as progress, judging.opened(log, declared) as source:
         experiment_id = choose_experiment(source, asked.experiment)
         findings = collect(source, log.resolve().name, experiment_id, policy or [], given, progress)
     page = render(findings, __version__)

@@ -10,6 +10,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from bandit.cli.folder import problem_of
+from bandit.cli.usage import told_of_system
 from bandit.settings import Settings, Transport
 
 LOCK_WAIT_SECONDS: Final = 1.0
@@ -178,7 +179,7 @@ def _serve(settings: Settings) -> tuple[str, int]:
         if outcome.problems:
             _fail(f"{settings.experiments} is not in order; mend it and check it with: banditd check")
     except (address.BadAddress, BadKey, CorruptRecord, LogUnwritable, SchemaTooNew, OSError) as error:
-        _fail(str(error))
+        _fail(told_of_system(error))
     return reserved.address, Supervisor(settings, lock, reserved, page, outcome.signature).run()
 
 

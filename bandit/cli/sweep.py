@@ -12,6 +12,7 @@ import typer
 from bandit import __version__
 from bandit.cli import judging
 from bandit.cli.log_options import Asked, LogPath, with_log_options
+from bandit.cli.usage import told_of_system
 
 if TYPE_CHECKING:
     from bandit.replay.runner import Options
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bandit.replay.sweep.cells import Cell, Kept
 
 ROWS_SHOWN = 30
+CELLS_NAMED = 3
 INTERRUPTED = 130
 
 
@@ -94,10 +96,10 @@ def _cells(
     given: "Options",
 ) -> "list[Cell]":
     """The cells of a grid. What keeps all of them from being judged ends the command here."""
+    from bandit.eventlog.log import LogUnwritable, SchemaTooNew
     from bandit.replay.errors import BadLog
     from bandit.replay.policies import with_policy
     from bandit.replay.runner import choose_experiment
-    from bandit.replay.sources import open_source
     from bandit.replay.sweep import cell_alpha
     from bandit.replay.sweep.cells import Cell, log_state
 
@@ -109,9 +111,11 @@ def _cells(
             raise BadLog(
                 f"{log} does not exist. Give a data folder, a Parquet data set, or a dsjson file."
             ) from None
+        except (LogUnwritable, SchemaTooNew) as error:
+            raise BadLog(str(error)) from error
         except OSError as error:
-            raise BadLog(f"{log} can't be read: {error}") from error
-        with open_source(log, reward_range=declared) as source:
+            raise BadLog(told_of_system(error)) from error
+        with judging.opened(log, declared) as source:
             experiment_id = choose_experiment(source, experiment)
             definition = source.experiments()[experiment_id]
         for policy in policies:
@@ -127,7 +131,9 @@ def _kept(folder: Path) -> "Kept":
     try:
         return Kept(folder)
     except OSError as error:
-        typer.echo(f"banditd sweep: {folder} can't be made: {error}; give another --output", err=True)
+        typer.echo(
+            f"banditd sweep: {folder} can't be made: {error.strerror}; give another --output", err=True
+        )
         raise typer.Exit(1) from error
 
 
@@ -156,7 +162,7 @@ def _swept(cells: "Sequence[Cell]", kept: "Kept", workers: int) -> "list[Done]":
         )
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
-        typer.echo(f"banditd sweep: a finished cell can't be kept in {kept.folder}: {error}", err=True)
+        typer.echo(f"banditd sweep: a finished cell can't be kept: {told_of_system(error)}", err=True)
         raise typer.Exit(1) from error
     finally:
         signal.signal(signal.SIGINT, before)
@@ -245,13 +251,23 @@ def _remarks(done: "Sequence[Done]", ranking: "Ranking", kept: "Kept", level: st
     if winner is not None and ranking.gain is not None:
         value, low, high = ranking.gain
         lines.append(f"the winner earns {value:+.4f} against what was served ({low:+.4f} to {high:+.4f})")
-    reasons = dict.fromkeys(
-        str((one.result or {})["reason"]) for one in ranking.rows if not (one.result or {})["headline"]
-    )
-    lines += [f"no value: {reason}" for reason in reasons]
+    unvalued: dict[str, list[str]] = {}
+    for one in ranking.rows:
+        if not (one.result or {})["headline"]:
+            unvalued.setdefault(str((one.result or {})["reason"]), []).append(one.cell.policy)
+    lines += [f"{_named(policies)}: no value. {reason}" for reason, policies in unvalued.items()]
     if ranking.uneven:
         lines.append("cells judged different numbers of rows: the log changed meanwhile; sweep again")
-    lines += [f"{one.cell.policy}: failed: {one.error}" for one in ranking.failed]
+    failed: dict[str, list[str]] = {}
+    for one in ranking.failed:
+        failed.setdefault(one.error, []).append(one.cell.policy)
+    lines += [f"{_named(policies)}: failed: {error}" for error, policies in failed.items()]
     reused = sum(one.reused for one in done)
     lines.append(f"{len(done) - reused:,} cells replayed, {reused:,} kept from before, in {kept.folder}")
     return lines
+
+
+def _named(policies: Sequence[str]) -> str:
+    """The cells that a remark is about: all of a few, the first of many."""
+    hidden = len(policies) - CELLS_NAMED
+    return ", ".join(policies[:CELLS_NAMED]) + (f" and {hidden:,} more" if hidden > 0 else "")

@@ -38,7 +38,7 @@ def command(
     from bandit.snapshots.store import SnapshotStore
 
     try:
-        log = SqliteEventLog(data_dir, create=False)
+        log = SqliteEventLog(data_dir.absolute(), create=False)
     except (FileNotFoundError, LogUnwritable, SchemaTooNew) as error:
         verdict = Verdict(LogVerdict(False, 0, str(error)), ())
     else:

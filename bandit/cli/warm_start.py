@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bandit.cli.usage import told_of_system
+
 if TYPE_CHECKING:
     from bandit.core.experiment import Experiment
     from bandit.eventlog.importing.history import Progress
@@ -61,7 +63,7 @@ def run(what: "Seed", data_dir: Path, snapshots_kept: int, log_level: str, *, as
     except StoppedAtBadLine as error:
         return _failed(f"banditd learn: {what.path}: {error}. Nothing was imported.", as_json)
     except (BadImport, LogUnwritable, OSError) as error:
-        return _failed(f"banditd learn: {error}", as_json)
+        return _failed(f"banditd learn: {told_of_system(error)}", as_json)
     if as_json:
         print(json.dumps({"exit": 0, **_result(what.experiment, seeded, found[0])}))
     else:

@@ -1,10 +1,10 @@
 """Plain Python values -> request messages; a value of a wrong type is a TypeError that names the signal."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from bandit.v1 import bandit_pb2 as pb
 
@@ -28,6 +28,8 @@ class Variant:
 VariantLike = Variant | Mapping[str, Any] | str
 """A Variant, a mapping with its keys (`id`, `features`, `payload`, as in an experiment file), or an id."""
 
+_VARIANT_KEYS: Final = ("id", "features", "payload")
+
 
 @dataclass(frozen=True, slots=True)
 class ChooseCall:
@@ -47,18 +49,20 @@ class ChooseCall:
         Raises TypeError for a value of a type that no signal has, ValueError for one that can't be sent.
         """
         request = pb.ChooseRequest(
-            experiment_id=self.experiment_id,
-            decision_id=self.decision_id or new_id(),
-            subject_id=self.subject_id or "",
+            experiment_id=_text("experiment_id", self.experiment_id),
+            decision_id=_text("decision_id", self.decision_id or new_id()),
+            subject_id=_text("subject_id", self.subject_id or ""),
             excluded_variant_ids=_texts("excluded", self.excluded),
             consents=_texts("consents", self.consents),
         )
         _fill(request.context, "context", self.context)
-        for given in self.variants or ():
-            variant = _variant(given)
-            payload = "" if variant.payload is None else json.dumps(variant.payload, allow_nan=False)
-            message = request.variants.add(id=variant.id, payload_json=payload)
-            _fill(message.features, f"variants[{variant.id}].features", variant.features)
+        for index, given in enumerate(_several(self.variants)):
+            variant = _variant(index, given)
+            where = f"variants[{variant.id}]"
+            message = request.variants.add(
+                id=_text(f"variants[{index}].id", variant.id), payload_json=_payload(where, variant.payload)
+            )
+            _fill(message.features, f"{where}.features", variant.features)
         return request
 
 
@@ -77,10 +81,10 @@ class RewardCall:
         if not isinstance(self.value, int | float):
             raise TypeError(f"value: a reward is a number, not {type(self.value).__name__}")
         request = pb.RewardRequest(
-            decision_id=self.decision_id,
+            decision_id=_text("decision_id", self.decision_id),
             value=_number("value", self.value),
-            metric=self.metric or "",
-            reward_id=self.reward_id or "",
+            metric=_text("metric", self.metric or ""),
+            reward_id=_text("reward_id", self.reward_id or ""),
         )
         if self.observed_at is not None:
             if self.observed_at.tzinfo is None:
@@ -89,13 +93,51 @@ class RewardCall:
         return request
 
 
-def _variant(given: VariantLike) -> Variant:
+def _several(given: Sequence[VariantLike] | None) -> Iterable[object]:
+    if given is None:
+        return ()
+    # A text would be a variant a letter, and a mapping lose what its keys stand for.
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"variants: {type(given).__name__} can't be sent; give a list, each item an id, a Variant, or a "
+            f"mapping with the keys {', '.join(_VARIANT_KEYS)}"
+        )
+    return given
+
+
+def _variant(index: int, given: object) -> Variant:
     if isinstance(given, Variant):
         return given
-    return Variant(given) if isinstance(given, str) else Variant(**given)
+    if isinstance(given, str):
+        return Variant(given)
+    if not isinstance(given, Mapping):
+        wrong = f"{type(given).__name__} can't be sent; give an id, a Variant, or a mapping"
+    elif unknown := [key for key in given if key not in _VARIANT_KEYS]:
+        wrong = f"the key {unknown[0]!r} is unknown; give a mapping"
+    elif "id" not in given:
+        wrong = "has no id; give a mapping"
+    else:
+        features = given.get("features")
+        return Variant(given["id"], {} if features is None else features, given.get("payload"))
+    raise TypeError(f"variants[{index}]: {wrong} with the keys {', '.join(_VARIANT_KEYS)}")
+
+
+def _payload(where: str, payload: Any) -> str:
+    try:
+        return "" if payload is None else json.dumps(payload, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{where}.payload: is not JSON; use texts, finite numbers, True, False, None, lists and dicts"
+        ) from error
 
 
 def _fill(target: MutableMapping[str, pb.FeatureValue], where: str, values: Mapping[str, Value]) -> None:
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"{where}: {type(values).__name__} can't be sent; give one mapping of names to values, such as "
+            '{"price": 9.5}'
+        )
     for name, value in values.items():
         if not isinstance(name, str):
             raise TypeError(f"{where}[{name!r}]: a name is a text, not {type(name).__name__}")
@@ -114,6 +156,12 @@ def _set(target: pb.FeatureValue, where: str, value: Value) -> None:
         # Touching the list is what makes an empty one a value instead of a missing one.
         target.texts.SetInParent()
         target.texts.values.extend(_texts(where, value))
+
+
+def _text(where: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: is a text, not {type(value).__name__}; send str(…) of it")
+    return value
 
 
 def _texts(where: str, values: Collection[str]) -> list[str]:

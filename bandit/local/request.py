@@ -31,7 +31,9 @@ VariantLike = Variant | Mapping[str, Any] | str
 """A Variant, a mapping with `id`, `features` and `payload` as in an experiment file, or an id."""
 
 _DIGEST_BYTES: Final = 16
-_VARIANT_KEYS: Final = frozenset({"id", "features", "payload"})
+_VARIANT_KEYS: Final = ("id", "features", "payload")
+_VARIANT: Final = f"an id, or a mapping with the keys {', '.join(_VARIANT_KEYS)}"
+_FEATURES: Final = 'one mapping of names to values, such as {"price": 9.5}'
 
 
 class Request(NamedTuple):
@@ -68,11 +70,16 @@ def choose_request(
     consents: Collection[str],
 ) -> Request:
     """Checks limits, then ids, then the variants themselves. Raises Refused."""
+    if not isinstance(context, Mapping):
+        raise _wrong_type("context", context, _FEATURES)
     check_count("context", len(context), limits.CONTEXT_ENTRIES, "entries")
     given = variants or ()
+    # A text would be a variant a letter, and a mapping lose what its keys stand for.
+    if isinstance(given, str | Mapping) or not isinstance(given, Collection):
+        raise _wrong_type("variants", given, f"a list, each item {_VARIANT}")
     check_count("variants", len(given), limits.VARIANTS, "variants")
-    check_count("excluded_variant_ids", len(excluded), limits.EXCLUDED_VARIANTS, "ids")
-    check_count("consents", len(consents), limits.CONSENTS, "consents")
+    _check_names("excluded_variant_ids", excluded, limits.EXCLUDED_VARIANTS, "ids")
+    _check_names("consents", consents, limits.CONSENTS, "consents")
     request = Request(
         decision_id=_id_text("decision_id", decision_id or ""),
         subject_id=_text("subject_id", subject_id or "", limits.SUBJECT_BYTES),
@@ -143,6 +150,8 @@ def _well_named(names: tuple[str, ...]) -> bool:
 
 def _value(field: str, name: str, value: object) -> FeatureValue | None:
     if type(name) is not str or name_problem(name):
+        if not isinstance(name, str):
+            raise _wrong_type(f"{field}[{name!r}]", name, "a str for the name")
         _id_text(field, name)
     if value is None or isinstance(value, bool):
         return value
@@ -166,12 +175,19 @@ def _variant(index: int, given: VariantLike) -> Variant:
         given = Variant(given)
     if isinstance(given, Variant):
         variant_id, features, payload = given.id, given.features, given.payload_json
-    elif isinstance(given, Mapping) and given.keys() <= _VARIANT_KEYS:
+    elif isinstance(given, Mapping):
+        for key in given:
+            if key not in _VARIANT_KEYS:
+                raise refused_field(
+                    Reason.WRONG_TYPE, field, f"{field} has the unknown key {key!r}. Give {_VARIANT}."
+                )
         variant_id, features = given.get("id", ""), given.get("features") or {}
-        payload = payload_json(given.get("payload"))
+        payload = _payload(f"{field}.payload", given.get("payload"))
     else:
-        raise _wrong_type(field, given, "an id, or a mapping of id, features and payload")
+        raise _wrong_type(field, given, _VARIANT)
     variant_id = _id_text(f"{field}.id", variant_id)
+    if not isinstance(features, Mapping):
+        raise _wrong_type(f"{field}.features", features, _FEATURES)
     check_count(f"{field}.features", len(features), limits.FEATURES_PER_VARIANT, "features")
     payload = _text(f"{field}.payload", payload, limits.PAYLOAD_BYTES)
     sound: dict[str, FeatureValue] = {}
@@ -187,6 +203,13 @@ def _variant(index: int, given: VariantLike) -> Variant:
             )
         sound[_plain(name)] = value
     return Variant(variant_id, sound, payload)
+
+
+def _payload(field: str, value: object) -> str:
+    try:
+        return payload_json(value)
+    except ValueError as error:
+        raise refused_field(Reason.WRONG_TYPE, field, f"{field} {error}.") from error
 
 
 def _check_variant_ids(variants: Sequence[Variant]) -> None:
@@ -219,11 +242,13 @@ def _check_variants(variants: Sequence[Variant]) -> None:
                 )
 
 
-def _names(field: str, names: Collection[str]) -> Sequence[str]:
-    if not names:
-        return ()
+def _check_names(field: str, names: object, limit: int, unit: str) -> None:
     if not isinstance(names, list | tuple | set | frozenset):
         raise _wrong_type(field, names, "a list, tuple or set of str")
+    check_count(field, len(names), limit, unit)
+
+
+def _names(field: str, names: Collection[str]) -> Sequence[str]:
     texts = [_id_text(field, name) for name in names]
     return sorted(texts) if isinstance(names, set | frozenset) else texts
 

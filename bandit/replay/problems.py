@@ -34,7 +34,7 @@ def nothing_to_judge(
             reason, (number, message) = next(iter(trouble.items()))
             return (
                 f"None of the log's {counts['bad_lines']:,} lines could be read; line {number} {message} "
-                f"({reason})."
+                f"({reason}). Give a data folder, a Parquet data set, or a dsjson file."
             )
         if part:
             return "No decision of the log lies in that time."

@@ -70,6 +70,8 @@ def main() -> None:
     parser.add_argument("--peers-python", type=Path, default=inprocess.ROOT / ".venv-bench/bin/python")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.rounds < 1 or not given.seconds > 0:
+        parser.error("--rounds is at least 1, and --seconds more than 0")
     with tempfile.TemporaryDirectory(prefix="banditd-bench-") as folder:
         run = Run(Path(folder), given.rounds, given.seconds, given.seed)
         comparisons = list(_served(run))

@@ -41,7 +41,14 @@ DEFAULT_SYSTEMS = (
 
 def main() -> int:
     """Runs what has no result yet, and shows all that was asked for."""
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
+    if given.seeds < 1 or given.jobs < 1:
+        parser.error("--seeds and --jobs are at least 1")
+    for path in (given.results, given.plot):
+        # Told now: a job's result would be lost, and those of hours with it.
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            parser.error(f"{path} can't be written: it is a folder, or its own is missing; make that first")
     try:
         worlds = catalogue.names(
             given.worlds, chosen=given.chosen, held_out=given.held_out, fresh=given.fresh
@@ -49,21 +56,34 @@ def main() -> int:
         names = [*_split(given.extra), *(_split(given.systems) if given.systems else DEFAULT_SYSTEMS)]
         for name in names:
             systems.check(name, catalogue.world(worlds[0]))
+        asked = [
+            jobs.Job(system, world, seed, given.label)
+            for seed in range(1, given.seeds + 1)
+            for system in names
+            for world in worlds
+        ]
+        wanted = [job.key for job in asked]
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    asked = [
-        jobs.Job(system, world, seed, given.label)
-        for seed in range(1, given.seeds + 1)
-        for system in names
-        for world in worlds
-    ]
-    known = jobs.read(given.results)
+        parser.error(str(error))
+    except ModuleNotFoundError as error:
+        parser.error(
+            f"the package {error.name} is missing; run this in the environment of "
+            "scripts/bench/requirements.lock (see the head of this file), or choose others of --systems and "
+            "--worlds"
+        )
+    try:
+        known = jobs.read(given.results)
+    except (KeyError, TypeError, ValueError):
+        parser.error(f"{given.results} holds something else than results; name another file with --results")
     failed = 0
     if not given.no_run:
-        failed = _run([job for job in asked if job.key not in known], given.results, given.jobs)
+        failed = _run(
+            [job for job, key in zip(asked, wanted, strict=True) if key not in known],
+            given.results,
+            given.jobs,
+        )
         known = jobs.read(given.results)
-    standings = Standings([known[job.key] for job in asked if job.key in known], names, worlds)
+    standings = Standings([known[key] for key in wanted if key in known], names, worlds)
     if given.json:
         print(json.dumps(standings.summary()))
     elif given.markdown:

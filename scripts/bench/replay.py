@@ -37,6 +37,7 @@ import rich.console
 import rich.table
 
 from bandit import LocalBandit
+from bandit.demo.customers import DATA as CUSTOMERS
 from bandit.demo.customers import EXPERIMENT_ID, EXPERIMENTS, Customer, load, shuffled
 
 OBP_DR_ERROR = 0.993
@@ -57,6 +58,11 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.rounds < 1 or given.events < 0 or given.large < 0:
+        parser.error("--rounds is at least 1, --events and --large at least 0 (0 leaves that part out)")
+    for path in (CUSTOMERS, *(replay_logs.DATA / f"obd_{name}.csv.gz" for name in ("bts", "random"))):
+        if not path.is_file():
+            parser.error(f"the data set {path} is missing; get it back: git checkout -- {path}")
     with tempfile.TemporaryDirectory(prefix="banditd-bench-") as name:
         folder = Path(name)
         found: dict[str, Any] = {"seed": given.seed}

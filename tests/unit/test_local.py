@@ -342,6 +342,69 @@ def test_a_wrong_call_is_refused_with_the_reason_of_the_api(clock, reason, conte
 
 
 @pytest.mark.parametrize(
+    ("context", "keywords", "field", "told"),
+    [
+        (
+            {},
+            {"variants": [{"id": "a", "feature": {}}]},
+            "variants[0]",
+            "has the unknown key 'feature'. Give an id",
+        ),
+        (
+            {},
+            {"variants": ["b", ("a", {})]},
+            "variants[1]",
+            "or a mapping with the keys id, features, payload.",
+        ),
+        (
+            {},
+            {"variants": [{"id": "a", "features": [{"x": 1}]}]},
+            "variants[0].features",
+            "Give one mapping of",
+        ),
+        (
+            {},
+            {"variants": [{"id": "a", "features": {1: 2}}]},
+            "variants[0].features[1]",
+            "a str for the name.",
+        ),
+        (
+            {},
+            {"variants": [{"id": "a", "payload": object()}]},
+            "variants[0].payload",
+            "is not JSON; use texts",
+        ),
+        (
+            {},
+            {"variants": {"a": {"x": 1}}},
+            "variants",
+            "is of type dict. Give a list, each item an id, or a mapping",
+        ),
+        ({}, {"variants": "ab"}, "variants", "is of type str. Give a list"),
+        ({}, {"variants": 5}, "variants", "is of type int. Give a list"),
+        (
+            {},
+            {"excluded": None},
+            "excluded_variant_ids",
+            "is of type NoneType. Give a list, tuple or set of str.",
+        ),
+        (None, {}, "context", "is of type NoneType. Give one mapping of names to values"),
+        ([("n", 1)], {}, "context", "is of type list. Give one mapping of names to values"),
+    ],
+)
+def test_a_call_of_another_shape_is_refused_with_the_shape_that_is_right(
+    clock, context, keywords, field, told
+):
+    local = LocalBandit.from_yaml(experiment(), "page", salt=SALT, clock_us=clock)
+    with pytest.raises(Refused) as raised:
+        local.choose(context, **keywords)
+    assert raised.value.reason is Reason.WRONG_TYPE
+    assert raised.value.metadata["field"] == field
+    assert raised.value.message.startswith(f"{field} ")
+    assert told in raised.value.message
+
+
+@pytest.mark.parametrize(
     ("reason", "value", "keywords"),
     [
         (Reason.MISSING_VALUE, None, {}),

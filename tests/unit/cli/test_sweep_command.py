@@ -135,3 +135,31 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(played, tmp_path):
     assert kept
     assert all(name.endswith(".json") for name in kept)
     assert len(kept) < 400
+
+
+def test_a_remark_names_the_cells_that_it_is_about(played, tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "policies: [squarecb]\noptions: {squarecb: {gamma_scale: [1, 2, 3, 4, 5]}}"
+    )
+    told = ran(tmp_path, played.path, "--grid", "grid.yaml", "--until", "2001-01-01", code=1).stdout
+    named = ", ".join(f"squarecb:gamma_scale={scale}" for scale in (1, 2, 3))
+    assert f"{named} and 2 more: failed: No decision of the log lies in that time." in told
+
+
+def test_a_cell_without_a_value_is_named(folder, shop, tmp_path):
+    experiment = shop(reward={"metric": "visit", "window": "10m"})
+    folder.define(experiment)
+    folder.play(experiment, 3)
+    folder.pass_seconds(3600)
+    (tmp_path / "grid.yaml").write_text("policies: [squarecb, uniform]")
+    told = ran(tmp_path, folder.path, "--grid", "grid.yaml").stdout
+    assert "\nuniform: no value. " in told or "\nsquarecb, uniform: no value. " in told
+
+
+def test_a_log_that_cannot_be_used_is_one_line(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "events.db").write_text("no database")
+    done = ran(tmp_path, "data", "--grid", "grid.yaml", code=1)
+    assert done.stderr.startswith("banditd sweep: The event log in data can't be used")
+    assert done.stderr.count("\n") == 1

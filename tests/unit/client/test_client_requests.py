@@ -1,5 +1,6 @@
 """Plain Python values -> messages."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -104,9 +105,58 @@ def test_a_feature_of_a_wrong_type_is_refused_by_its_variant_and_name() -> None:
         ChooseCall("e", {}, variants=[Variant("a", {"size": None})]).message(new_id)  # type: ignore[dict-item]
 
 
-def test_a_variant_with_an_unknown_key_is_refused() -> None:
-    with pytest.raises(TypeError, match="feature"):
-        ChooseCall("e", {}, variants=[{"id": "a", "feature": {}}]).message(new_id)
+KEYS = "with the keys id, features, payload"
+
+
+@pytest.mark.parametrize(
+    ("variants", "told"),
+    [
+        ([{"id": "a", "feature": {}}], f"variants[0]: the key 'feature' is unknown; give a mapping {KEYS}"),
+        (["b", {"features": {}}], f"variants[1]: has no id; give a mapping {KEYS}"),
+        ([("a", {})], f"variants[0]: tuple can't be sent; give an id, a Variant, or a mapping {KEYS}"),
+        ([{"id": 5}], "variants[0].id: is a text, not int; send str(…) of it"),
+        (
+            [{"id": "a", "features": [{"x": 1}]}],
+            "variants[a].features: list can't be sent; give one mapping of",
+        ),
+        ([{"id": "a", "payload": object()}], "variants[a].payload: is not JSON; use texts, finite numbers,"),
+        (
+            {"a": {"x": 1}},
+            "variants: dict can't be sent; give a list, each item an id, a Variant, or a mapping",
+        ),
+        ("ab", "variants: str can't be sent; give a list"),
+        (5, "variants: int can't be sent; give a list"),
+    ],
+)
+def test_variants_of_another_shape_are_refused_with_the_shape_that_is_right(variants: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(told)):
+        ChooseCall("e", {}, variants=variants).message(new_id)
+
+
+def test_a_payload_that_json_can_not_hold_is_refused_by_its_variant() -> None:
+    with pytest.raises(ValueError, match=r"variants\[a\]\.payload: is not JSON"):
+        ChooseCall("e", {}, variants=[Variant("a", payload=float("nan"))]).message(new_id)
+
+
+def test_features_of_none_are_none_at_all() -> None:
+    [variant] = ChooseCall("e", {}, variants=[{"id": "a", "features": None}]).message(new_id).variants
+    assert not variant.features
+
+
+@pytest.mark.parametrize("context", [None, [("a", 1)], "a"])
+def test_a_context_that_is_no_mapping_is_refused(context: Any) -> None:
+    with pytest.raises(TypeError, match=r"context: .* can't be sent; give one mapping of names to values"):
+        ChooseCall("e", context).message(new_id)
+
+
+@pytest.mark.parametrize("field", ["experiment_id", "subject_id", "decision_id"])
+def test_an_id_that_is_no_text_is_refused_by_its_name(field: str) -> None:
+    given: Any = {"experiment_id": "e", "context": {}, field: 5}
+    with pytest.raises(TypeError, match=f"{field}: is a text, not int"):
+        ChooseCall(**given).message(new_id)
+    if field == "decision_id":
+        with pytest.raises(TypeError, match="decision_id: is a text, not int"):
+            RewardCall(5, 1.0).message()  # type: ignore[arg-type]
 
 
 def test_a_call_without_an_id_gets_a_new_one() -> None:

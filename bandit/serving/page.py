@@ -3,6 +3,7 @@
 import json
 import socket
 import socketserver
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 REQUEST_SECONDS_MAX: Final = 5
+
+READINGS: Final = 5
+READ_AGAIN_SECONDS: Final = 0.05
+"""A process that starts makes the files of its counters, and a file that isn't filled yet can't be read."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -52,13 +57,12 @@ def run(listening: socket.socket, data_dir: Path) -> None:
     logger = structlog.get_logger("page")
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
-    metrics = make_wsgi_app(registry)
+    metrics = patient(make_wsgi_app(registry))
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
             if environ["PATH_INFO"] == "/metrics":
-                page: Iterable[bytes] = metrics(environ, start_response)
-                return page
+                return metrics(environ, start_response)
             status, answer = _answer(environ["PATH_INFO"], data_dir)
         except Exception:
             # Left to the server, it would be printed as a traceback among the lines of the log.
@@ -69,6 +73,20 @@ def run(listening: socket.socket, data_dir: Path) -> None:
 
     logger.info("page up", address=shown(listening))
     _Server(listening, application).serve_forever()
+
+
+def patient(metrics: "WSGIApplication") -> "WSGIApplication":
+    """The same page, which is read again where reading it fails before anything was answered."""
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        for _ in range(READINGS - 1):
+            try:
+                return metrics(environ, start_response)
+            except Exception:
+                time.sleep(READ_AGAIN_SECONDS)
+        return metrics(environ, start_response)
+
+    return application
 
 
 def _answer(path: str, data_dir: Path) -> tuple[HTTPStatus, dict[str, Any]]:

@@ -244,13 +244,19 @@ def test_commits_and_syncs_are_timed(watched: Watched) -> None:
     assert watched.sample("banditd_log_up") == 1
 
 
-def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> None:
+def learn(watched: Watched) -> None:
+    """Rewards decisions until what is served was learned."""
+
     def learned() -> bool:
         response = watched.choose("mail")
         watched.stub().Reward(pb.RewardRequest(decision_id=response.decision_id, value=1), timeout=TIMEOUT_S)
         return response.source == pb.DECISION_SOURCE_LEARNED
 
     until(learned)
+
+
+def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> None:
+    learn(watched)
     age = ("banditd_snapshot_age_seconds", frozenset({("experiment", "mail")}))
     samples = until(lambda: seen if age in (seen := watched.samples()) else None)
     assert samples[age] >= 0
@@ -260,17 +266,13 @@ def test_what_was_learned_and_how_old_it_is_can_be_seen(watched: Watched) -> Non
 
 
 def test_a_worker_that_starts_has_its_policies_before_anyone_calls(watched: Watched) -> None:
-    def learned() -> bool:
-        response = watched.choose("mail")
-        watched.stub().Reward(pb.RewardRequest(decision_id=response.decision_id, value=1), timeout=TIMEOUT_S)
-        return response.source == pb.DECISION_SOURCE_LEARNED
-
-    until(learned)
+    learn(watched)
     # How old a snapshot is, is told of those that are in memory.
     age = ("banditd_snapshot_age_seconds", frozenset({("experiment", "mail")}))
     until(lambda: age in watched.samples())
+    processes = watched.component("processes")
     for name in ("worker-0", "worker-1"):
-        os.kill(watched.component("processes")[name], signal.SIGKILL)
+        os.kill(processes[name], signal.SIGKILL)
     # What the dead told is gone with them.
     until(lambda: age not in watched.samples())
     until(lambda: age in watched.samples())

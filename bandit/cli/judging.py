@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,13 +50,16 @@ def opened(log: Path, reward_range: tuple[float, float] | None) -> "Iterator[Sou
     from bandit.replay.errors import BadLog
     from bandit.replay.sources import open_source
 
-    try:
-        if log.is_file() and (advice := _advice(log)):
-            raise BadLog(f"{log} {advice}")
-        with open_source(log, reward_range=reward_range) as source:
-            yield source
-    except PermissionError as error:
-        raise BadLog(f"{error.filename or log} can't be read: {error.strerror}; make it readable") from error
+    with ExitStack() as stack:
+        try:
+            if log.is_file() and (advice := _advice(log)):
+                raise BadLog(f"{log} {advice}")
+            source = stack.enter_context(open_source(log, reward_range=reward_range))
+        except PermissionError as error:
+            raise BadLog(
+                f"{error.filename or log} can't be read: {error.strerror}; make it readable"
+            ) from error
+        yield source
 
 
 def _advice(log: Path) -> str:
